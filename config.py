@@ -1,0 +1,157 @@
+"""The shape of a model, and the students of the study as literals. Imports no torch.
+
+To add a student of a known family, add a row to SCALES; to add a family, a row to FAMILIES (and
+what it computes differently to model.py).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import hub
+
+# What tells the decoders apart: bias on q, k and v; RMSNorm of every query and key head.
+FAMILIES = {
+    "qwen2": {"architecture": "Qwen2ForCausalLM", "qkv_bias": True, "qk_norm": False},
+    "qwen3": {"architecture": "Qwen3ForCausalLM", "qkv_bias": False, "qk_norm": True},
+    "llama": {"architecture": "LlamaForCausalLM", "qkv_bias": False, "qk_norm": False},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The shape of a decoder, in Hugging Face's names. Widths in elements, lengths in tokens."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1e6
+    max_position_embeddings: int = 32768
+    tie_word_embeddings: bool = True
+    model_type: str = "qwen2"  # a row of FAMILIES
+
+    @property
+    def qkv_bias(self) -> bool:
+        return FAMILIES[self.model_type]["qkv_bias"]
+
+    @property
+    def qk_norm(self) -> bool:
+        return FAMILIES[self.model_type]["qk_norm"]
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "Config":
+        """Reads config.json of a local folder or Hub id.
+
+        Raises hub.UserError for a missing file, an unknown family, or an option that this decoder
+        does not compute (sliding windows, scaled RoPE, another activation, other biases).
+        """
+        file = hub.fetch(str(path), files=("config.json",)) / "config.json"
+        if not file.is_file():
+            raise hub.UserError(f"{path}: no config.json there; pass a Hugging Face model folder")
+        try:
+            return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            missing = f"no {error}" if isinstance(error, KeyError) else error
+            raise hub.UserError(f"{file}: {missing}") from error
+
+    @classmethod
+    def from_dict(cls, raw: dict) -> "Config":
+        """From the fields of a Hugging Face config.json; ValueError for what is not supported.
+
+        Old files have rope_theta and rope_scaling, files of transformers 5 rope_parameters.
+        """
+        family = raw.get("model_type")
+        if family not in FAMILIES:
+            raise ValueError(f"model_type {family!r} is not one of {', '.join(FAMILIES)}")
+        rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+        rope_type = rope.get("rope_type", rope.get("type", "default"))
+        unsupported = {
+            f"RoPE of type {rope_type!r}": rope_type != "default",
+            f"hidden_act {raw.get('hidden_act')!r}": raw.get("hidden_act", "silu") != "silu",
+            "sliding-window attention": bool(raw.get("use_sliding_window")),
+            "attention_bias": bool(raw.get("attention_bias")),
+            "mlp_bias": bool(raw.get("mlp_bias")),
+        }
+        if found := [name for name, is_used in unsupported.items() if is_used]:
+            raise ValueError(f"{', '.join(found)}: not supported by this decoder")
+        heads = raw["num_attention_heads"]
+        return cls(
+            vocab_size=raw["vocab_size"],
+            hidden_size=raw["hidden_size"],
+            intermediate_size=raw["intermediate_size"],
+            num_hidden_layers=raw["num_hidden_layers"],
+            num_attention_heads=heads,
+            num_key_value_heads=raw.get("num_key_value_heads") or heads,
+            head_dim=raw.get("head_dim") or (128 if family == "qwen3" else raw["hidden_size"] // heads),
+            rms_norm_eps=raw.get("rms_norm_eps", 1e-6),
+            rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or 1e4),
+            max_position_embeddings=raw.get("max_position_embeddings", 32768),
+            tie_word_embeddings=raw.get("tie_word_embeddings", False),
+            model_type=family,
+        )
+
+    def to_dict(self, dtype: str = "float32", eos: list[int] | None = None) -> dict:
+        """The fields of a config.json that transformers 4 and 5 and vLLM all read.
+
+        dtype: of the saved weights, "float32" or "bfloat16". eos: ids that end an answer.
+        """
+        shape = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            "architectures": [FAMILIES[self.model_type]["architecture"]],
+            **shape,
+            "hidden_act": "silu",
+            "attention_bias": False,  # transformers' name for bias on all four; Qwen2 ignores it
+            "attention_dropout": 0.0,
+            "use_sliding_window": False,
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            "dtype": dtype,
+            "torch_dtype": dtype,
+            "bos_token_id": None,
+            "eos_token_id": eos,
+        }
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A student: the base it starts from, its peak learning rates, its shape."""
+
+    base: str  # a Hub id, or "scratch" for random weights
+    lr: dict  # peak learning rate by format
+    config: Config
+
+
+def _qwen(base, lr_ift, lr_reasoning, d, f, layers, heads, kv_heads, vocab=151_936, tied=True, **more):
+    shape = Config(vocab, d, f, layers, heads, kv_heads, 128 if d > 896 else 64,
+                   tie_word_embeddings=tied, **more)  # fmt: skip
+    return Scale(f"Qwen/{base}", {"ift": lr_ift, "reasoning": lr_reasoning}, shape)
+
+
+def _toy(lr, d, f, layers, heads, kv_heads):
+    # 512 rows: the toy tokenizer's ids, and room that is never sampled, as in the real students
+    shape = Config(512, d, f, layers, heads, kv_heads, d // heads, rope_theta=1e4,
+                   max_position_embeddings=2048)  # fmt: skip
+    return Scale("scratch", {"ift": lr, "reasoning": lr}, shape)
+
+
+LONG = 131_072
+SCALES = {
+    #                base            lr ift reason.   d      f     L   H  K
+    "0.5b": _qwen("Qwen2.5-0.5B", 1e-5, 2e-5, 896, 4864, 24, 14, 2),
+    "1.5b": _qwen("Qwen2.5-1.5B", 7e-6, 1e-5, 1536, 8960, 28, 12, 2, max_position_embeddings=LONG),
+    "3b": _qwen("Qwen2.5-3B", 5e-6, 7e-6, 2048, 11008, 36, 16, 2),
+    "7b": _qwen("Qwen2.5-7B", 3e-6, 5e-6, 3584, 18944, 28, 28, 4, 152_064, False,
+                max_position_embeddings=LONG),
+    "14b": _qwen("Qwen2.5-14B", 1e-6, 3e-6, 5120, 13824, 48, 40, 8, 152_064, False,
+                 rms_norm_eps=1e-5, max_position_embeddings=LONG),
+    #              lr    d   f   L  H  K    parameters
+    "toy-xs": _toy(1e-2, 16, 32, 1, 1, 1),
+    "toy-s": _toy(1e-2, 32, 64, 2, 1, 1),
+    "toy-m": _toy(5e-3, 64, 160, 2, 2, 1),
+    "toy-l": _toy(3e-3, 96, 256, 3, 3, 1),
+    "toy-xl": _toy(2e-3, 128, 320, 3, 4, 2),
+}  # fmt: skip

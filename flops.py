@@ -1,0 +1,96 @@
+"""Analytic FLOPs and memory of a decoder: the paper's formula and the exact count. No torch.
+
+exact = model FLOPs: two per multiply-add of every matmul and of attention over the l(l+1)/2 causal
+pairs, backward = 2 x forward, no recomputation, nothing for norms, softmax, RoPE or look-ups.
+paper = equations 1-6 of arXiv 2509.22193, which count the look-up as a matmul, ignore grouped-query
+attention, count two of SwiGLU's three matrices, and count unmasked attention.
+`config` is anything with the fields of config.Config. Everything is a plain int: no overflow.
+"""
+
+# Dense bf16 tensor-core peak of one GPU in FLOP/s (vendors' data sheets, without sparsity), by a
+# part of its device name; the first that matches counts, and an unknown GPU gets no MFU.
+PEAK = {
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "B200": 2250e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "RTX 4090": 165e12,
+}
+
+
+def peak(device_name: str) -> float | None:
+    """Peak bf16 FLOP/s of the GPU called `device_name`, or None where it is not known."""
+    return next((flops for name, flops in PEAK.items() if name in device_name), None)
+
+
+def parameters(config) -> int:
+    """Number of parameters, a tied head counted once."""
+    d, f, D = config.hidden_size, config.intermediate_size, config.head_dim
+    H, K = config.num_attention_heads, config.num_key_value_heads
+    bias = (H + 2 * K) * D if config.qkv_bias else 0
+    norms = 2 * d + (2 * D if config.qk_norm else 0)
+    layer = 2 * d * H * D + 2 * d * K * D + bias + 3 * d * f + norms
+    embeddings = config.vocab_size * d * (1 if config.tie_word_embeddings else 2)
+    return embeddings + config.num_hidden_layers * layer + d
+
+
+def forward(config, length: int, head: int | None = None, method: str = "exact",
+            causal: bool = True) -> int:  # fmt: skip
+    """FLOPs of one forward pass over one document.
+
+    length: tokens l. head: positions where the head is computed (None: all). method: "exact" or
+    "paper" (equations 1-4). causal=False counts all l x l pairs in "exact", as a profiler does.
+    """
+    V, d, f = config.vocab_size, config.hidden_size, config.intermediate_size
+    h, L, l = config.num_attention_heads, config.num_hidden_layers, length  # noqa: E741
+    head = length if head is None else head
+    if method == "paper":
+        attention = 6 * l * d * d + 2 * l * l * d + 3 * l * l * h + 2 * l * l * d + 2 * l * d * d
+        return 2 * l * V * d + L * attention + 4 * d * f * L * l + 2 * head * d * V
+    assert method == "exact", f"{method=}"
+    D, K = config.head_dim, config.num_key_value_heads
+    linear = 2 * l * (2 * d * h * D + 2 * d * K * D + 3 * d * f)
+    pairs = l * (l + 1) // 2 if causal else l * l
+    return L * (linear + 4 * h * D * pairs) + 2 * head * d * V
+
+
+def train(config, lengths, answers=None, recompute: bool = False, method: str = "exact") -> int:
+    """FLOPs of one forward and backward over documents packed or alone: 3 x forward, summed.
+
+    lengths: tokens of each document, prompt included. answers: answer tokens of each, where the
+    exact count has the head (None: all positions; the paper always counts all). recompute=True adds
+    the second forward of activation checkpointing: hardware FLOPs, never used on the frontier.
+    """
+    if answers is None or method == "paper":
+        answers = lengths
+    total = 0
+    for length, head in zip(lengths, answers, strict=True):
+        total += 3 * forward(config, int(length), int(head), method)
+        if recompute:
+            total += forward(config, int(length), 0, method)
+    return total
+
+
+def memory(config, row_tokens: int, answers: int, compute_bytes: int = 2, chunk: int = 1024) -> dict:
+    """Bytes on one device for training rows of `row_tokens` tokens, by part; an estimate.
+
+    Weights, gradients and two Adam moments are fp32. Activations are what autograd keeps of a block
+    without checkpointing, at `compute_bytes` a value: per token 10 d-wide, 4 q-wide, 3 kv-wide and 4
+    f-wide values. The head never holds more than `chunk` x V logits (fp32, twice), but holds one
+    fp32 gradient of its weight.
+    """
+    d, f, V = config.hidden_size, config.intermediate_size, config.vocab_size
+    q = config.num_attention_heads * config.head_dim
+    kv = config.num_key_value_heads * config.head_dim
+    count = parameters(config)
+    values = config.num_hidden_layers * (10 * d + 4 * q + 3 * kv + 4 * f)
+    return {
+        "weights": 4 * count,
+        "gradients": 4 * count,
+        "moments": 8 * count,
+        "activations": row_tokens * values * compute_bytes,
+        "head": 4 * V * d + 2 * 4 * min(chunk, answers) * V,
+    }

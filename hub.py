@@ -1,0 +1,54 @@
+"""A local path or a Hub id, everywhere: fetch() turns either into a local folder or file."""
+
+import re
+from pathlib import Path
+
+TOKENIZER_FILES = ("config.json", "generation_config.json", "tokenizer*.json")
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
+
+
+class UserError(Exception):
+    """A mistake of the person at the keyboard: what is wrong, where, and what to type instead."""
+
+
+def is_hub_id(source: str) -> bool:
+    """True for owner/name that is neither on disk nor spelled like a file."""
+    named_like_file = re.search(r"\.(jsonl?|gz|parquet|safetensors)$", source)
+    return bool(
+        re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)
+        and not named_like_file
+        and not Path(source).exists()
+    )
+
+
+def fetch(source: str, kind: str = "model", files=None, flag: str = "--init") -> Path:
+    """Local path of `source`, a path or a Hub id (`kind` model or dataset), downloading if needed.
+
+    files: glob patterns to download; None takes everything. flag: the option to name in errors.
+    Raises UserError when there is no such path, no such id, or no network and no cached copy.
+    """
+    if not is_hub_id(source):
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise UserError(f"{flag} {source}: no such file or folder, and not a Hub id (owner/name)")
+        return path
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        patterns = list(files) if files else None
+        return Path(snapshot_download(source, repo_type=kind, allow_patterns=patterns))
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"{flag} {source}: the Hub has no {kind} of that name (if it is private, set HF_TOKEN)"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{flag} {source}: cannot download this {kind} ({reason}); without a network, copy it to"
+            f" this machine and pass its folder: {flag} /path/to/{source.split('/')[-1]}"
+        ) from error

@@ -1,0 +1,318 @@
+"""A decoder for Qwen2/2.5, Qwen3 and Llama-style checkpoints, over packed rows.
+
+    model = load("Qwen/Qwen2.5-0.5B")                        # or a local folder; save(model, path)
+    logits = model(ids, cu_seqlens)                          # ids [T], cu_seqlens [N+1] -> [T, V]
+    loss = model(ids, cu_seqlens, targets)                   # summed; -100 = no loss
+    answers = greedy(model, [prompt_ids], 100, stop_ids)     # with a KV cache
+
+Parameter names are Hugging Face's, so weights go in and out unchanged.
+T tokens, N documents, B sequences decoded, H query heads, K key/value heads, D head width,
+d model width, V vocabulary.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import hub
+from config import Config
+from kernels import Documents, attention, linear_cross_entropy
+
+# ---- the transformer ------------------------------------------------------------------------
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * wide.to(x.dtype)
+
+
+def rope_tables(config: Config, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin [T, 1, D] for positions [T]; always fp32: bf16 cannot tell 32,767 from 32,700."""
+    exponents = torch.arange(0, config.head_dim, 2, device=positions.device).float()
+    frequencies = 1.0 / config.rope_theta ** (exponents / config.head_dim)
+    angles = torch.outer(positions.float(), frequencies).repeat(1, 2)[:, None]
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE (Su et al. 2021, in the two-halves layout) of x [T, heads, D], computed in fp32."""
+    first, second = x.float().chunk(2, dim=-1)
+    return (x * cos + torch.cat((-second, first), dim=-1) * sin).to(x.dtype)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: Config):
+        super().__init__()
+        d, D = config.hidden_size, config.head_dim
+        H, K = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = D
+        self.q_proj = nn.Linear(d, H * D, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(d, K * D, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(d, K * D, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(H * D, d, bias=False)
+        self.q_norm = RMSNorm(D, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(D, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+
+    def forward(self, x: Tensor, rope, documents: Documents | None, cache=None) -> Tensor:
+        q = self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.head_dim)))  # [T, H, D]
+        k = self.k_norm(self.k_proj(x).unflatten(-1, (-1, self.head_dim)))  # [T, K, D]
+        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))
+        q, k = rotate(q, *rope).to(v.dtype), rotate(k, *rope).to(v.dtype)
+        if cache is not None:
+            cache.write(k, v)
+        mixed = attention(q, k, v, documents) if documents is not None else cache.attend(q)
+        return self.o_proj(mixed.flatten(-2))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: Config):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # SwiGLU
+
+
+class Block(nn.Module):
+    def __init__(self, config: Config):
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, rope, documents: Documents | None, cache=None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rope, documents, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nn.Module):
+    """A decoder of the shape `config`. Its weights are unset: load() or initialise() sets them."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.model = nn.ModuleDict(
+            {
+                "embed_tokens": nn.Embedding(config.vocab_size, config.hidden_size),
+                "layers": nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers)),
+                "norm": RMSNorm(config.hidden_size, config.rms_norm_eps),
+            }
+        )
+        self.head_in_file = not config.tie_word_embeddings  # some tied files repeat the head
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    @property
+    def head(self) -> Tensor:
+        """[V, d], the embedding itself where the two are tied."""
+        tied = self.config.tie_word_embeddings
+        return (self.model.embed_tokens if tied else self.lm_head).weight
+
+    def hidden(self, ids: Tensor, positions: Tensor, documents=None, caches=None) -> Tensor:
+        """The head's input [T, d] for tokens ids [T] at positions [T] of their documents."""
+        x = self.model.embed_tokens(ids)
+        rope = rope_tables(self.config, positions)
+        for i, block in enumerate(self.model.layers):
+            x = block(x, rope, documents, caches[i] if caches else None)
+        return self.model.norm(x)
+
+    def forward(
+        self,
+        ids: Tensor,
+        cu_seqlens: Tensor,
+        targets: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """One packed row: logits [T, V], or with targets the sum of its tokens' losses (fp32).
+
+        ids [T] int64; cu_seqlens [N+1] int32, the documents' bounds from 0 to T; targets [T] int64,
+        the token to predict at each place or -100 for no loss; weights [T] fp32 multiply the losses.
+        A row without targets gives exactly 0.
+        """
+        documents = Documents(cu_seqlens)
+        assert documents.length == len(ids), f"{documents.length=} {len(ids)=}"
+        x = self.hidden(ids, documents.positions, documents)
+        if targets is None:
+            return F.linear(x, self.head)
+        answer = (targets != -100).nonzero()[:, 0]
+        weights = None if weights is None else weights[answer]
+        return linear_cross_entropy(x[answer], self.head, targets[answer], weights)
+
+
+def initialise(model: Transformer, seed: int) -> Transformer:
+    """Random weights for training from scratch: normal of std d^-0.5, biases 0, norms 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        with torch.no_grad():
+            if name.endswith("norm.weight"):
+                parameter.fill_(1)
+            elif name.endswith("bias"):
+                parameter.zero_()
+            else:
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(noise * model.config.hidden_size**-0.5)
+    return model
+
+
+# ---- weights in and out ---------------------------------------------------------------------
+
+
+def build(config: Config, device="cpu", dtype=torch.float32) -> Transformer:
+    """A Transformer with uninitialised weights, made without ever initialising them twice."""
+    with torch.device("meta"):
+        model = Transformer(config)
+    return model.to(dtype).to_empty(device=device)
+
+
+def load(path: str | Path, device="cpu", dtype=torch.float32) -> Transformer:
+    """The model of a Hugging Face folder or Hub id: safetensors, in one file or sharded.
+
+    Raises hub.UserError for missing files, and for tensors that are missing, unknown or misshapen.
+    """
+    files = (*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES)
+    folder = hub.fetch(str(path), files=files)
+    model = build(Config.from_pretrained(folder), device, dtype)
+    wanted = dict(model.named_parameters())
+    problems, seen = [], set()
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (not a dict)
+                if name.endswith("rotary_emb.inv_freq"):
+                    continue  # a table that old checkpoints carry; rope_tables computes it
+                is_tied_head = name == "lm_head.weight" and model.config.tie_word_embeddings
+                model.head_in_file |= is_tied_head
+                parameter = model.head if is_tied_head else wanted.get(name)
+                if parameter is None:
+                    problems.append(f"{name}: not a parameter of this architecture")
+                elif tuple(shape := tensors.get_slice(name).get_shape()) != parameter.shape:
+                    problems.append(f"{name}: {shape}, config.json says {list(parameter.shape)}")
+                else:
+                    seen.add("model.embed_tokens.weight" if is_tied_head else name)
+                    with torch.no_grad():
+                        parameter.copy_(tensors.get_tensor(name))
+    problems += [f"{name}: missing" for name in wanted if name not in seen]
+    if problems:
+        raise hub.UserError("\n  ".join([f"{folder}: these weights do not fit", *problems[:20]]))
+    return model
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder; UserError names the ones that are missing."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        names = ["model.safetensors"]
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise hub.UserError(f"{folder}: no {', '.join(missing)} (weights must be safetensors)")
+    return [folder / name for name in names]
+
+
+def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes=5 * 10**9):
+    """Writes config.json and safetensors to the folder `path`, in shards over `shard_bytes`.
+
+    The key set is that of the file the model came from. dtype: of the weights (None: as they are).
+    eos: ids that end an answer, for config.json.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: p.detach() for name, p in model.named_parameters()}
+    if model.config.tie_word_embeddings and model.head_in_file:
+        tensors["lm_head.weight"] = model.head.detach().clone()
+    dtype = dtype or model.head.dtype
+    width = torch.empty((), dtype=dtype).element_size()
+    shards, size = [[]], 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.numel() * width > shard_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += tensor.numel() * width
+    weight_map = {}
+    for i, names in enumerate(shards):
+        file = "model.safetensors"
+        if len(shards) > 1:
+            file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
+        part = {name: tensors[name].to("cpu", dtype).contiguous() for name in names}
+        save_file(part, folder / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(names, file)
+    if len(shards) > 1:
+        total = sum(tensor.numel() * width for tensor in tensors.values())
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+    fields = model.config.to_dict(str(dtype).removeprefix("torch."), eos)
+    (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
+
+
+# ---- decoding with a KV cache ---------------------------------------------------------------
+
+
+class LayerCache:
+    """Keys and values of B sequences in one layer: [B, S, K, D], S the most tokens of a sequence."""
+
+    def __init__(self, config: Config, batch: int, longest: int, like: Tensor):
+        shape = (batch, longest, config.num_key_value_heads, config.head_dim)
+        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
+        self.at = None  # (sequence [T], position [T]) of the tokens that write() gets
+
+    def write(self, k: Tensor, v: Tensor):
+        self.keys[self.at], self.values[self.at] = k.to(self.keys), v.to(self.values)
+
+    def attend(self, q: Tensor) -> Tensor:
+        """One new token a sequence: q [B, H, D] sees its own sequence up to itself -> [B, H, D]."""
+        sequences, positions = self.at
+        longest = int(positions.max()) + 1
+        k, v = (x[sequences, :longest].transpose(1, 2).to(q) for x in (self.keys, self.values))
+        seen = torch.arange(longest, device=q.device) <= positions[:, None]  # [B, S]
+        mask, gqa = seen[:, None, None], q.shape[1] != k.shape[1]
+        return F.scaled_dot_product_attention(q[:, :, None], k, v, mask, enable_gqa=gqa)[:, :, 0]
+
+
+@torch.inference_mode()
+def greedy(
+    model: Transformer, prompts: list[list[int]], max_new: int, stop_ids, ids_in_use: int
+) -> list[list[int]]:
+    """The likeliest continuation of each prompt: at most `max_new` ids, a stop id included.
+
+    Prompts are prefilled as one packed row, then decoded together; a finished sequence leaves the
+    batch. Ids from `ids_in_use` on are rows of the embedding that no tokenizer emits: never taken.
+    """
+    device = model.head.device
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    longest = int(lengths.max()) + max_new
+    like = model.head.new_empty(())
+    caches = [LayerCache(model.config, len(prompts), longest, like) for _ in model.model.layers]
+    ids = torch.tensor([token for prompt in prompts for token in prompt], device=device)
+    documents = Documents(F.pad(lengths.cumsum(0), (1, 0)).int())
+    alive = torch.arange(len(prompts), device=device)
+    positions, sequences = documents.positions, alive.repeat_interleave(lengths)
+    answers = [[] for _ in prompts]
+    for step in range(max_new):
+        for cache in caches:
+            cache.at = (sequences, positions)
+        x = model.hidden(ids, positions, documents, caches)
+        if step == 0:  # only each prompt's last token predicts an answer
+            x, positions, documents = x[lengths.cumsum(0) - 1], lengths - 1, None
+        ids = F.linear(x, model.head)[:, :ids_in_use].argmax(-1)
+        for sequence, token in zip(alive.tolist(), ids.tolist(), strict=True):
+            answers[sequence].append(token)
+        going = torch.tensor([token not in stop_ids for token in ids.tolist()], device=device)
+        alive, ids, positions = alive[going], ids[going], positions[going] + 1
+        sequences = alive
+        if not len(alive):
+            break
+    return answers
