@@ -87,7 +87,8 @@ class Config:
             num_hidden_layers=raw["num_hidden_layers"],
             num_attention_heads=heads,
             num_key_value_heads=raw.get("num_key_value_heads") or heads,
-            head_dim=raw.get("head_dim") or (128 if family == "qwen3" else raw["hidden_size"] // heads),
+            head_dim=raw.get("head_dim")
+            or (128 if family == "qwen3" else raw["hidden_size"] // heads),
             rms_norm_eps=raw.get("rms_norm_eps", 1e-6),
             rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or 1e4),
             max_position_embeddings=raw.get("max_position_embeddings", 32768),
@@ -125,7 +126,9 @@ class Scale:
     config: Config
 
 
-def _qwen(base, lr_ift, lr_reasoning, d, f, layers, heads, kv_heads, vocab=151_936, tied=True, **more):
+def _qwen(
+    base, lr_ift, lr_reasoning, d, f, layers, heads, kv_heads, vocab=151_936, tied=True, **more
+):
     shape = Config(vocab, d, f, layers, heads, kv_heads, 128 if d > 896 else 64,
                    tie_word_embeddings=tied, **more)  # fmt: skip
     return Scale(f"Qwen/{base}", {"ift": lr_ift, "reasoning": lr_reasoning}, shape)

@@ -74,7 +74,9 @@ def train(config, lengths, answers=None, recompute: bool = False, method: str = 
     return total
 
 
-def memory(config, row_tokens: int, answers: int, compute_bytes: int = 2, chunk: int = 1024) -> dict:
+def memory(
+    config, row_tokens: int, answers: int, compute_bytes: int = 2, chunk: int = 1024
+) -> dict:
     """Bytes on one device for training rows of `row_tokens` tokens, by part; an estimate.
 
     Weights, gradients and two Adam moments are fp32. Activations are what autograd keeps of a block

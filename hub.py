@@ -30,7 +30,9 @@ def fetch(source: str, kind: str = "model", files=None, flag: str = "--init") ->
     if not is_hub_id(source):
         path = Path(source).expanduser()
         if not path.exists():
-            raise UserError(f"{flag} {source}: no such file or folder, and not a Hub id (owner/name)")
+            raise UserError(
+                f"{flag} {source}: no such file or folder, and not a Hub id (owner/name)"
+            )
         return path
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (

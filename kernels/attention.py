@@ -32,7 +32,9 @@ class Documents:
             count = sum(length > 0.75 * longest for length, _ in spans)
             group, spans = spans[:count], spans[count:]
             rows = torch.cat([torch.arange(start, start + length) for length, start in group])
-            slots = torch.cat([torch.arange(length) + i * longest for i, (length, _) in enumerate(group)])
+            slots = torch.cat(
+                [torch.arange(length) + i * longest for i, (length, _) in enumerate(group)]
+            )
             self.groups.append((rows.to(self.device), slots.to(self.device), count, longest))
 
 

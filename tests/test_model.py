@@ -195,7 +195,11 @@ def test_p2_positions_start_anew_in_every_document():
 def test_a_padding_document_changes_nothing(tmp_path):
     model = m.load(reference("qwen2-tied", tmp_path)[1])
     ids, cu_seqlens, targets = pack(37, 20)
-    padded = F.pad(ids, (0, 71)), F.pad(cu_seqlens, (0, 3), value=128), F.pad(targets, (0, 71), value=-100)
+    padded = (
+        F.pad(ids, (0, 71)),
+        F.pad(cu_seqlens, (0, 3), value=128),
+        F.pad(targets, (0, 71), value=-100),
+    )
     close(model(*padded), model(ids, cu_seqlens, targets), 1e-6)
 
 

@@ -1,0 +1,341 @@
+"""Pairs: one prompt, answered plainly (ift) and with reasoning. Reads, checks and tokenises them.
+
+    python -m data.pairs PATH_OR_HUB_ID                      # counts, lengths, share kept at 8k-32k
+    python -m data.pairs pairs.jsonl --tokenizer Qwen/Qwen2.5-0.5B --skip-bad
+
+PATH is JSONL (plain or .gz), Parquet, or a folder of either, with the columns prompt, ift and
+reasoning (`<think>` trace `</think>` answer). Both answers are tokenised once into a memory-mapped
+cache keyed by the data and the tokenizer only, so arms, ratios and scales share it.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import cli
+import hub
+from data import toy
+from data.chat import Chat, load_tokenizer
+
+ANSWERS = ("ift", "reasoning")
+PAIRED_SPLIT = "reasoning_ift_pairs"  # the released corpora's split that has all three columns
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+CACHE = os.environ.get("SCALE_OR_REASON_CACHE", "~/.cache/scale-or-reason")
+BATCH_BYTES = 2**19  # text tokenised at once; its encodings take a few hundred times as much
+
+# ---- reading: a path or Hub id -> rows ------------------------------------------------------
+
+
+def data_files(data: str) -> tuple[list[Path], list]:
+    """The files of `data`, and what identifies their content: a revision, or sizes and times.
+
+    A folder or repository that holds the released corpora's paired split gives that split alone.
+    Raises hub.UserError where there is nothing to read.
+    """
+    if hub.is_hub_id(data):
+        folder = hub.fetch(data, "dataset", (f"*{PAIRED_SPLIT}*",), "--data")
+        if not any(folder.rglob(f"*{PAIRED_SPLIT}*")):
+            folder = hub.fetch(data, "dataset", [f"*{suffix}" for suffix in SUFFIXES], "--data")
+        identity = [data, folder.name]  # the snapshot's folder is named by its commit
+    else:
+        folder, identity = hub.fetch(data, flag="--data"), None
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    files = [file for file in files if file.name.endswith(SUFFIXES)]
+    files = [file for file in files if PAIRED_SPLIT in str(file.relative_to(folder))] or files
+    if not files:
+        raise hub.UserError(f"--data {data}: no {', '.join(SUFFIXES)} there")
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return files, identity or stats
+
+
+def read(file: Path) -> Iterator[tuple[int, dict | str]]:
+    """(line number from 1, row) of one file, streamed; a line that is no row gives what is wrong."""
+    if file.suffix == ".parquet":
+        from pyarrow import ArrowException, parquet
+
+        try:
+            table = parquet.ParquetFile(file, memory_map=True)
+            columns = [name for name in ("prompt", *ANSWERS) if name in table.schema_arrow.names]
+            number = 0
+            for batch in table.iter_batches(batch_size=64, columns=columns or None):
+                for number, row in enumerate(batch.to_pylist(), number + 1):  # noqa: B020
+                    yield number, row
+        except ArrowException as error:
+            raise hub.UserError(f"{file}: not a Parquet file that can be read: {error}") from error
+        return
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line.decode("utf-8"))
+                    yield number, row if isinstance(row, dict) else "not a JSON object"
+                except UnicodeDecodeError as error:
+                    yield number, f"invalid UTF-8 at byte {error.start + 1} of the line"
+                except ValueError as error:
+                    yield number, f"invalid JSON: {error}"
+        except (EOFError, OSError) as error:
+            raise hub.UserError(f"{file}: cannot be read to its end: {error}") from error
+
+
+def wrong_with(column: str, text) -> str | None:
+    """What is wrong with a row's value in a column, or None; a missing value is not wrong yet."""
+    if text is None:
+        return "no prompt" if column == "prompt" else None
+    if not isinstance(text, str):
+        return f"{column} is not a string"
+    if not text.strip():
+        return f"{column} is empty"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return f"{column} has a lone surrogate, which is not text"
+    if column == "reasoning":
+        if not text.lstrip().startswith("<think>"):
+            return "reasoning does not begin with <think>"
+        trace, closed, answer = text.rpartition("</think>")
+        if not closed:
+            return "reasoning has no </think>"
+        if not answer.strip():
+            return "reasoning has no answer after </think>"
+    return None
+
+
+def check(files: list[Path]) -> Iterator[tuple[int, int, list | None, str]]:
+    """(file, line, [prompt, ift, reasoning], what is wrong) of every row.
+
+    A bad or missing answer is None; without a prompt there are no texts at all. Raises hub.UserError
+    for a file with other columns.
+    """
+    for i, file in enumerate(files):
+        found = enumerate(toy.rows(), 1) if str(file) == "toy" else read(file)
+        for at, (number, row) in enumerate(found):
+            if isinstance(row, str):
+                yield i, number, None, row
+                continue
+            if at == 0 and not ("prompt" in row and any(name in row for name in ANSWERS)):
+                raise hub.UserError(f"--data {file}: has the columns {', '.join(row) or 'none known'};"
+                                    " expected prompt and ift, reasoning or both")  # fmt: skip
+            values = {name: row.get(name) for name in ("prompt", *ANSWERS)}
+            wrong = {name: wrong_with(name, value) for name, value in values.items()}
+            texts = [None if wrong[name] else value for name, value in values.items()]
+            yield (
+                i,
+                number,
+                None if wrong["prompt"] else texts,
+                "; ".join(filter(None, wrong.values())),
+            )
+
+
+def short_names(files: list[Path]) -> list[str]:
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    return [str(file.relative_to(root)) for file in files]
+
+
+def scan_pairs(data: str, skip_bad: bool = False):
+    """Reads and checks without tokenising; hub.UserError lists what is wrong."""
+    files = data_files(data)[0]
+    found = [
+        (f"{short_names(files)[f]}:{line}", wrong) for f, line, _, wrong in check(files) if wrong
+    ]
+    if found and not skip_bad:
+        raise hub.UserError(
+            f"--data {data}: " + listing([f"{place}: {wrong}" for place, wrong in found])
+        )
+
+
+def listing(problems: list[str], rest: str = "", most: int = 50) -> str:
+    """The problems by file and line; past `most` of them, their number and where the rest is."""
+    more = len(problems) - most
+    tail = [f"... and {more} more{rest}"] if more > 0 else []
+    return "\n  ".join([f"{len(problems)} bad rows:", *problems[:most], *tail])
+
+
+# ---- the cache: rows -> token ids on disk ---------------------------------------------------
+
+
+class Pairs:
+    """Tokenised pairs, memory-mapped from a cache folder. n rows; format is "ift" or "reasoning".
+
+    tokens: uint32, all ids; bounds [n, 4] int64: where the prompt, the ift answer and the reasoning
+    answer begin, and their end; where [n, 2]: file and line of each row. A prompt's ids end at
+    `assistant\\n`, an answer's in <|im_end|>; no system prompt. problems: one line for each bad row.
+    """
+
+    def __init__(self, folder: Path):
+        self.meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.bounds, self.where = np.load(folder / "bounds.npy"), np.load(folder / "where.npy")
+        has_tokens = (folder / "tokens.bin").stat().st_size > 0  # an empty file cannot be mapped
+        self.tokens = (
+            np.memmap(folder / "tokens.bin", np.uint32, "r") if has_tokens else np.empty(0)
+        )
+        self.folder, self.content = folder, self.meta["content"]
+        spans = np.diff(self.bounds, axis=1)
+        self.prompt_lengths = spans[:, 0]
+        self.answer_lengths = {"ift": spans[:, 1], "reasoning": spans[:, 2]}
+        self.formats = [name for name in ANSWERS if self.answer_lengths[name].any()]
+        self.paired = len(self.formats) == 2
+        lines = dict(self.meta["problems"])  # "file:line" -> what is wrong
+        for name in self.formats:
+            for i in np.flatnonzero(self.answer_lengths[name] == 0):
+                lines.setdefault(self.name(i), f"no {name}")
+        self.problems = [f"{place}: {what}" for place, what in lines.items()]
+        whole = np.all([self.answer_lengths[name] > 0 for name in self.formats], axis=0)
+        self.good = np.flatnonzero(whole)  # rows that have every format the data has
+
+    def name(self, i: int) -> str:
+        """file:line of row i, by which messages name samples."""
+        file, line = self.where[i]
+        return f"{self.meta['files'][file]}:{line}"
+
+    def lengths(self, format: str) -> np.ndarray:
+        """[n] tokens of prompt and answer together."""
+        return self.prompt_lengths + self.answer_lengths[format]
+
+    def longest(self) -> np.ndarray:
+        """[n] tokens with the longer answer: what --max-len is held against, in both arms alike."""
+        return np.max([self.lengths(name) for name in self.formats], axis=0)
+
+    def prompt(self, i: int) -> np.ndarray:
+        return self.tokens[self.bounds[i, 0] : self.bounds[i, 1]]
+
+    def answer(self, i: int, format: str) -> np.ndarray:
+        column = 1 + ANSWERS.index(format)
+        return self.tokens[self.bounds[i, column] : self.bounds[i, column + 1]]
+
+
+def load_pairs(data: str, chat: Chat, cache: str | Path = CACHE) -> Pairs:
+    """Pairs of `data` ("toy", a path or a Hub id), tokenised now unless the cache has them.
+
+    Every row is read and checked; Pairs.problems has what is wrong. Raises hub.UserError for data
+    that is not there or has other columns. The cache folder appears whole or not at all.
+    """
+    if data == "toy":
+        files, identity = (
+            [Path("toy")],
+            [hashlib.sha256(Path(toy.__file__).read_bytes()).hexdigest()],
+        )
+    else:
+        files, identity = data_files(data)
+    code = [Path(__file__), Path(__file__).with_name("chat.py")]  # edited code, another cache
+    recipe = hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()
+    tokenizer = hashlib.sha256(chat.tokenizer.to_str().encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([identity, tokenizer, recipe]).encode()).hexdigest()
+    root = Path(cache).expanduser()
+    folder = root / f"{Path(data).name.split('.')[0]}-{key[:16]}"
+    if folder.is_dir():
+        return Pairs(folder)
+    beside = root / f"{folder.name}.tmp{os.getpid()}"
+    beside.mkdir(parents=True)
+    try:
+        _tokenise(files, chat, beside)
+        try:
+            beside.rename(folder)
+        except OSError:  # another process finished the same work first
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Pairs(folder)
+
+
+def _tokenise(files: list[Path], chat: Chat, folder: Path):
+    digest, bounds, where, problems = hashlib.sha256(), [], [], []
+    names = short_names(files)
+    end, batch, batch_bytes = 0, [], 0
+    with open(folder / "tokens.bin", "wb") as out:
+
+        def flush():
+            nonlocal end, batch, batch_bytes
+            texts = [text for _, _, row in batch for text in row if text]
+            ids = iter(chat.encode_batch(texts))
+            for file, number, (_, ift, reasoning) in batch:
+                prompt = chat.close(next(ids)) + chat.opening
+                answers = [[*next(ids), chat.end] if text else [] for text in (ift, reasoning)]
+                for part in (prompt, *answers):
+                    packed = np.asarray(part, dtype=np.uint32).tobytes()
+                    out.write(packed)
+                    digest.update(packed)
+                stops = np.cumsum([0, len(prompt), len(answers[0]), len(answers[1])]) + end
+                end = int(stops[-1])
+                bounds.append(stops)
+                where.append((file, number))
+            batch, batch_bytes = [], 0
+
+        bar = tqdm(desc="tokenising", unit=" pairs", disable=not sys.stderr.isatty(), leave=False)
+        for file, number, texts, wrong in check(files):
+            bar.update()
+            if wrong:
+                problems.append((f"{names[file]}:{number}", wrong))
+            if texts:
+                batch.append((file, number, [f"user\n{texts[0]}", *texts[1:]]))
+                batch_bytes += sum(len(text) for text in texts if text)
+            if batch_bytes > BATCH_BYTES:
+                flush()
+        flush()
+        bar.close()
+        out.flush()
+        os.fsync(out.fileno())
+    bounds = np.asarray(bounds, dtype=np.int64).reshape(-1, 4)
+    digest.update(bounds.tobytes())
+    np.save(folder / "bounds.npy", bounds)
+    np.save(folder / "where.npy", np.asarray(where, dtype=np.int64).reshape(-1, 2))
+    meta = {"files": names, "content": digest.hexdigest(), "problems": problems}
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+# ---- python -m data.pairs -------------------------------------------------------------------
+
+
+def describe_pairs(pairs: Pairs) -> str:
+    """Counts, token quantiles by column, and the share of pairs kept at 8k, 16k and 32k."""
+    lines = [f"{len(pairs.good):,} pairs with {' and '.join(pairs.formats) or 'no answers'}",
+             f"{'tokens':<10}" + "".join(f"{q:>9}" for q in ("p10", "p50", "p90", "p99", "max", "mean"))]  # fmt: skip
+    columns = {"prompt": pairs.prompt_lengths} | {f: pairs.answer_lengths[f] for f in pairs.formats}
+    for name, lengths in columns.items():
+        if len(lengths := lengths[pairs.good]):
+            values = [*np.quantile(lengths, [0.1, 0.5, 0.9, 0.99, 1]), lengths.mean()]
+            lines.append(f"{name:<10}" + "".join(f"{value:>9,.0f}" for value in values))
+    if len(pairs.good):
+        kept = {k: (pairs.longest()[pairs.good] <= k * 1024).mean() for k in (8, 16, 32)}
+        lines.append("kept       " + ", ".join(f"{v:.1%} at {k}k" for k, v in kept.items()))
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="read, check and tokenise pairs into the cache")
+    parser.add_argument("data", help="JSONL, Parquet, a folder of them, a Hub id, or toy")
+    parser.add_argument("--tokenizer", help="folder or Hub id (default: Qwen2.5's, or the toy's)")
+    parser.add_argument("--skip-bad", action="store_true", help="go on past bad rows")
+    parser.add_argument("--cache", default=CACHE)
+    options = parser.parse_args()
+    try:
+        if options.data == "toy" and not options.tokenizer:
+            tokenizer = toy.tokenizer()
+        else:
+            tokenizer = load_tokenizer(options.tokenizer or "Qwen/Qwen2.5-0.5B", "--tokenizer")
+        pairs = load_pairs(options.data, Chat(tokenizer), options.cache)
+    except hub.UserError as error:
+        sys.exit(cli.fail(error))
+    print(f"{options.data}: {describe_pairs(pairs)}\ncache      {pairs.folder}")
+    if pairs.problems:
+        print(listing(pairs.problems, f" (all in {pairs.folder}/meta.json)"), file=sys.stderr)
+        if not options.skip_bad:
+            message = (
+                f"{len(pairs.problems)} bad rows: mend them, or pass --skip-bad to leave them out"
+            )
+            sys.exit(cli.fail(hub.UserError(message)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""A run before its first step: which samples each step sees, in which format, at which rate and cost.
+
+Everything here is a function of the options, the data and the seed, never of the machine; every rank
+derives it by itself. To change the mixing rule, change arrange(); the schedule, wsd().
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+import flops
+import hub
+from config import SCALES
+from data.pairs import Pairs
+
+# ---- order and mix --------------------------------------------------------------------------
+
+
+def permutation(count: int, seed: int, stream: int) -> np.ndarray:
+    """A permutation that is a function of its arguments alone, on every machine and release."""
+    keys = np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)).random_raw(count)
+    return np.argsort(keys, kind="stable")
+
+
+def split(pairs: Pairs, max_len: int, val: int, samples: int | None, seed: int):
+    """(train, val, dropped) row numbers. The seed ranks the rows; the last `val` are never trained on.
+
+    dropped: rows whose longer answer and prompt exceed `max_len` tokens, out of *both* arms.
+    samples: only the first so many of the ranking, so that a smaller run is a part of a larger one.
+    """
+    fits = pairs.longest()[pairs.good] <= max_len
+    kept, dropped = pairs.good[fits], pairs.good[~fits]
+    ranked = kept[permutation(len(kept), seed, 0)]
+    cut = max(0, len(ranked) - val)
+    return ranked[:cut][:samples], ranked[cut:], dropped
+
+
+def arrange(train: np.ndarray, format: str, ratio: float, seed: int, epochs: int = 1):
+    """(rows, reasons) in the order they are trained on: row numbers, and whether each one reasons.
+
+    format ift, reasoning, sequential or mixed; ratio: rho, the share that answers with reasoning,
+    for the latter two. The first rho of `train` reason, so who reasons at 25 % does at 50 %; the
+    order is a function of (seed, epoch) alone, and sequential moves all of ift before reasoning.
+    """
+    rho = {"ift": 0.0, "reasoning": 1.0}.get(format, ratio)
+    reasons = np.arange(len(train)) < round(rho * len(train))
+    order = np.concatenate([permutation(len(train), seed, 1 + i) for i in range(epochs)])
+    if format == "sequential":
+        order = np.concatenate([order[~reasons[order]], order[reasons[order]]])
+    return train[order], reasons[order]
+
+
+# ---- steps ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Step:
+    """One optimiser step."""
+
+    samples: np.ndarray  # row numbers of the pairs
+    reasons: np.ndarray  # bool: the reasoning answer, else ift
+    lr: float
+    fresh: bool = False  # the optimiser forgets its moments first (--restart)
+
+    @property
+    def formats(self) -> list[str]:
+        return ["reasoning" if reasons else "ift" for reasons in self.reasons]
+
+
+@dataclass
+class Plan:
+    """All steps of a run, and the rows that are held out or dropped.
+
+    options: anything with train.Options' fields; prefix: tokens of the system prompt.
+    """
+
+    options: object
+    config: object
+    pairs: Pairs
+    prefix: int
+    train: np.ndarray
+    val: np.ndarray
+    dropped: np.ndarray
+    steps: list[Step]
+
+    def lengths(self, samples, formats) -> tuple[list[int], list[int]]:
+        """Tokens of each sample, system prompt and prompt included, and its answer tokens."""
+        answers = np.zeros(len(samples), dtype=np.int64)
+        for name in set(formats):
+            chosen = np.array([name == format for format in formats])
+            answers[chosen] = self.pairs.answer_lengths[name][samples[chosen]]
+        tokens = self.prefix + self.pairs.prompt_lengths[samples] + answers
+        return tokens.tolist(), answers.tolist()
+
+    def ledger(self, step: Step) -> dict:
+        """What a step holds and costs: all of its log line that can be known without running it."""
+        tokens, answers = self.lengths(step.samples, step.formats)
+        by_sample = float(step.reasons.mean())
+        by_token = float(np.array(answers)[step.reasons].sum() / sum(answers))
+        return {
+            "samples": len(tokens),
+            "tokens": sum(tokens),
+            "answer_tokens": sum(answers),
+            "reasoning_samples": by_sample,  # shares of the step, as are the next two
+            "reasoning_answer_tokens": by_token,
+            "reasoning_weight": by_token if self.options.loss_mean == "token" else by_sample,
+            "flops_paper": flops.train(self.config, tokens, answers, method="paper"),
+            "flops_exact": flops.train(self.config, tokens, answers),
+        }
+
+
+def make_plan(options, config, pairs: Pairs, prefix: int) -> Plan:
+    """The plan of a run. Raises hub.UserError where nothing is left or paid for."""
+    o = options
+    train, val, dropped = split(pairs, o.max_len - prefix, o.val, o.samples, o.seed)
+    if not len(train):
+        raise hub.UserError(
+            f"--data {o.data}: {len(pairs.good)} pairs, of which {len(dropped)} are longer than"
+            f" --max-len {o.max_len} and {len(val)} held out by --val {o.val}: none is left to"
+            " train on; pass another --max-len or --val"
+        )
+    plan = Plan(o, config, pairs, prefix, train, val, dropped, [])
+    if o.flops_budget:
+        plan.train = train[: afford(plan)]
+    samples, reasons = arrange(plan.train, o.format, o.ratio, o.seed, o.epochs)
+    phases = [slice(None)]
+    if o.restart:
+        first = int((~reasons).sum())
+        phases = [slice(0, first), slice(first, None)]
+    low, high = (o.lr or SCALES[o.scale].lr[name] for name in ("ift", "reasoning"))
+    for phase in phases:
+        whole = Step(samples[phase], reasons[phase], lr=0.0)
+        bounds = cut(plan.lengths(whole.samples, whole.formats)[0], o.batch, o.batch_tokens)
+        shape = wsd(len(bounds) - 1, o.warmup, o.decay)
+        for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
+            reasons_here = whole.reasons[a:b]
+            share = o.ratio if o.format == "mixed" else reasons_here.mean()
+            lr = (low + (high - low) * share) * shape[i]
+            is_fresh = i == 0 and bool(plan.steps)
+            plan.steps.append(Step(whole.samples[a:b], reasons_here, float(lr), is_fresh))
+    return plan
+
+
+def cut(lengths: list[int], batch: int, batch_tokens: int | None = None) -> list[int]:
+    """Bounds of the steps among samples of these lengths: `batch` samples each, the last maybe fewer.
+
+    batch_tokens: instead, as many samples in a row as have so many tokens together, at least one.
+    """
+    if not batch_tokens:
+        return [*range(0, len(lengths), batch), len(lengths)]
+    bounds, tokens = [0], 0
+    for i, length in enumerate(lengths):
+        if i > bounds[-1] and tokens + length > batch_tokens:
+            bounds.append(i)
+            tokens = 0
+        tokens += length
+    return [*bounds, len(lengths)]
+
+
+def wsd(steps: int, warmup: int | None = None, decay: int | None = None) -> list[float]:
+    """Warm-up, stable, decay: each step's share of the peak. Linear up, then linear down to 10 %."""
+    warmup = min(150, steps // 20) if warmup is None else warmup
+    decay = min(300, steps // 10) if decay is None else decay
+    shares = []
+    for i in range(steps):
+        up = min(1.0, (i + 1) / max(1, warmup))
+        left = min(1.0, (steps - 1 - i) / decay) if decay else 1.0
+        shares.append(up * (0.1 + 0.9 * left))
+    return shares
+
+
+def afford(plan: Plan) -> int:
+    """How many of the training rows --flops-budget pays for, at the same rho; exact train FLOPs."""
+    o, budget, total = plan.options, plan.options.flops_budget, {}
+    for name, is_used in (("ift", o.ratio < 1), ("reasoning", o.ratio > 0)):
+        total[name] = np.zeros(
+            len(plan.train) + 1, dtype=object
+        )  # Python ints: no overflow at 9e18
+        if is_used:
+            lengths = zip(*plan.lengths(plan.train, [name] * len(plan.train)), strict=True)
+            total[name][1:] = [flops.train(plan.config, [n], [a]) for n, a in lengths]
+            total[name] = np.cumsum(total[name])
+    reasons = np.array([round(o.ratio * n) for n in range(len(plan.train) + 1)])
+    cost = o.epochs * (total["reasoning"][reasons] + total["ift"] - total["ift"][reasons])
+    if cost[-1] < budget:
+        raise hub.UserError(
+            f"--flops-budget {budget:.3g}: {o.epochs} epoch(s) of all {len(plan.train):,} training"
+            f" pairs cost {cost[-1]:.3g}; pass less, or --epochs"
+            f" {math.ceil(budget / (cost[-1] / o.epochs))}"
+        )
+    count = int(np.flatnonzero(cost <= budget)[-1])
+    if not count:
+        raise hub.UserError(f"--flops-budget {budget:.3g}: one sample alone costs {cost[1]:.3g}")
+    return count

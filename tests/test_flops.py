@@ -1,0 +1,112 @@
+"""FLOPs against the paper's arithmetic by hand, and against torch's own counter to the last FLOP."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import flops
+import model as m
+from config import SCALES, Config
+
+SMALL = dict(vocab_size=160, hidden_size=32, intermediate_size=72, num_hidden_layers=2,
+             num_attention_heads=4, num_key_value_heads=2, head_dim=8)  # fmt: skip
+CONFIGS = {
+    "qwen2-tied": Config(**SMALL),
+    "qwen2-untied": Config(**{**SMALL, "num_hidden_layers": 3, "tie_word_embeddings": False}),
+    "qwen3-wide-heads": Config(**{**SMALL, "head_dim": 24, "model_type": "qwen3"}),
+    "llama-mha": Config(**{**SMALL, "num_key_value_heads": 4, "model_type": "llama"}),
+}
+
+
+@pytest.mark.parametrize(
+    "scale, parts",
+    [
+        # l = 1024: look-up 2lVd, attention L(8ld² + 4l²d + 3l²h), feed-forward 4ldfL, head 2ldV
+        ("0.5b", (278_804_824_064, 249_376_407_552, 428_135_809_024, 278_804_824_064)),
+        ("3b", (637_266_395_136, 1_607_265_681_408, 3_325_050_957_824, 637_266_395_136)),
+        ("7b", (1_116_178_022_400, 3_368_509_702_144, 7_787_939_823_616, 1_116_178_022_400)),
+    ],
+)
+def test_p15_the_papers_formula_by_hand(scale, parts):
+    config = SCALES[scale].config
+    l, d, f = 1024, config.hidden_size, config.intermediate_size  # noqa: E741
+    h, L, V = config.num_attention_heads, config.num_hidden_layers, config.vocab_size
+    attention = L * (8 * l * d**2 + 4 * l**2 * d + 3 * l**2 * h)
+    assert parts == (2 * l * V * d, attention, 4 * l * d * f * L, 2 * l * d * V)
+    assert flops.forward(config, 1024, method="paper") == sum(parts)
+    assert flops.train(config, [1024, 1024], method="paper") == 2 * 3 * sum(parts)
+    prefill = flops.forward(config, 1024, head=1, method="paper")
+    assert prefill == sum(parts[:3]) + 2 * d * V
+
+
+def test_p15_the_papers_biases_at_1024_tokens():
+    """PAPER.md: paper / exact with attention unmasked is 1.12, 0.97, 0.93, 0.90, 0.96."""
+    ratios = []
+    for scale in ("0.5b", "1.5b", "3b", "7b", "14b"):
+        config = SCALES[scale].config
+        paper = flops.forward(config, 1024, method="paper")
+        ratios.append(round(paper / flops.forward(config, 1024, causal=False), 2))
+    assert ratios == [1.12, 0.97, 0.93, 0.90, 0.96]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("lengths", [[100], [48, 48], [100, 30, 100, 1]])
+def test_p15_exact_unmasked_equals_torchs_counter(name, lengths):
+    config = CONFIGS[name]
+    model = m.initialise(m.build(config), 0)
+    ids = torch.randint(0, 160, (sum(lengths),))
+    cu_seqlens = F.pad(torch.tensor(lengths).cumsum(0), (1, 0)).int()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        logits = model(ids, cu_seqlens)  # the head unfused, at every position
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as backward:
+        F.cross_entropy(logits, ids, reduction="sum").backward()
+    unmasked = sum(flops.forward(config, length, causal=False) for length in lengths)
+    assert forward.get_total_flops() == unmasked
+    assert backward.get_total_flops() == 2 * unmasked
+
+    batched = sum(n for op, n in forward.get_flop_counts()["Global"].items() if "bmm" in str(op))
+    H, D, L = config.num_attention_heads, config.head_dim, config.num_hidden_layers
+    assert batched == sum(4 * L * H * D * n * n for n in lengths) > 0  # attention was counted
+    masked = sum(n * (n - 1) // 2 for n in lengths)
+    assert unmasked - flops.train(config, lengths) // 3 == 4 * L * H * D * masked
+
+
+def test_p15_the_head_is_counted_where_it_is_computed():
+    config, lengths, answers = CONFIGS["qwen2-tied"], [60, 60], [7, 20]
+    model = m.initialise(m.build(config), 0)
+    ids, targets = torch.randint(0, 160, (120,)), torch.full((120,), -100)
+    targets[[*range(50, 57), *range(90, 110)]] = 3
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(ids, torch.tensor([0, 60, 120], dtype=torch.int32), targets).backward()
+    masked = 2 * (60 * 59 // 2) * 4 * 2 * 4 * 8  # two documents; 4 L H D a pair
+    assert counter.get_total_flops() - 3 * masked == flops.train(config, lengths, answers)
+
+
+def test_recomputation_adds_one_forward_of_the_blocks():
+    config = CONFIGS["qwen3-wide-heads"]
+    extra = flops.train(config, [50], [9], recompute=True) - flops.train(config, [50], [9])
+    assert extra == flops.forward(config, 50, head=0)
+
+
+def test_parameter_counts_are_the_published_ones():
+    counts = [flops.parameters(SCALES[s].config) for s in ("0.5b", "1.5b", "3b", "7b", "14b")]
+    assert counts == [494032768, 1543714304, 3085938688, 7615616512, 14770033664]
+    for config in CONFIGS.values():
+        with torch.device("meta"):
+            made = m.Transformer(config)
+        assert sum(p.numel() for p in made.parameters()) == flops.parameters(config)
+
+
+def test_counts_are_ints_that_never_overflow():
+    total = flops.train(SCALES["14b"].config, [16384] * 10**5)
+    assert isinstance(total, int) and total > 2**63
+    assert total == 10**5 * flops.train(SCALES["14b"].config, [16384])
+
+
+def test_p16_an_unknown_gpu_has_no_peak():
+    assert flops.peak("NVIDIA H100 80GB HBM3") == 989e12
+    assert flops.peak("NVIDIA H100 PCIe") == 756e12
+    assert flops.peak("NVIDIA A100-SXM4-80GB") == 312e12
+    assert flops.peak("Some Future GPU") is None

@@ -1,0 +1,565 @@
+"""Trains one student on one format: pairs -> checkpoints, metrics, FLOPs ledger, model.
+
+    python train.py --scale toy-m --format reasoning                     # a laptop, under two minutes
+    torchrun --nproc_per_node=8 train.py --scale 3b --format ift         # data and base from the Hub
+    python train.py --scale 0.5b --format mixed --ratio 0.25 --data pairs.jsonl --init ./Qwen2.5-0.5B
+    python train.py --scale 0.5b --format ift --data pairs.jsonl --dry-run     # plan and cost, no run
+
+Writes the run folder --out: config.json (every option and where it came from), metrics.jsonl (one
+line a step), checkpoints/ (the last two), model/ (Hugging Face layout) and summary.json. The same
+command goes on where a run was stopped; SIGTERM and Ctrl-C save first.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import checkpoint
+import cli
+import flops
+import hub
+import model as models
+from checkpoint import write_whole
+from config import SCALES, Config
+from data import toy
+from data.chat import Chat, load_tokenizer
+from data.pack import collate, pack
+from data.pairs import CACHE, Pairs, describe_pairs, listing, load_pairs, scan_pairs
+from data.plan import Plan, Step, make_plan
+
+FORMATS = ("ift", "reasoning", "sequential", "mixed")
+
+
+@dataclass
+class Options:
+    # the student and what it reads
+    scale: str = ""  # a row of config.SCALES: 0.5b 1.5b 3b 7b 14b toy-xs toy-s toy-m toy-l toy-xl
+    format: str = ""  # ift, reasoning, sequential (ift, then reasoning) or mixed
+    ratio: float = 0.25  # rho: share of the samples that answer with reasoning (sequential, mixed)
+    data: str = "Scale-or-Reason/general-reasoning-ift-pairs"  # path, Hub id or toy
+    init: str = ""  # path, Hub id or scratch (default: the scale's base)
+    tokenizer: str = ""  # path or Hub id (default: that of --init)
+    system: str = ""  # system prompt of every sample
+    skip_bad: bool = False  # leave bad rows out instead of stopping
+    out: str = ""  # run folder (default: runs/SCALE-FORMAT[-RATIO]-sSEED)
+    seed: int = 0  # of the order, of who reasons, and of weights from scratch
+    # how much
+    samples: int | None = None  # the first N of the seeded order (default: all)
+    epochs: int = 1
+    flops_budget: float | None = None  # as many samples as this many exact train FLOPs pay for
+    max_len: int = 16384  # tokens of the longest sample kept; longer pairs leave both arms
+    val: int = 256  # pairs held out, from the end of the seeded order
+    val_every: int = 0  # steps between validations (0: only at the end)
+    # the recipe
+    batch: int = 32  # samples a step
+    batch_tokens: int | None = None  # instead: as many samples as fit this many tokens
+    lr: float | None = None  # peak learning rate (default: by scale and format, config.SCALES)
+    warmup: int | None = None  # steps (default: min(150, steps // 20))
+    decay: int | None = None  # steps (default: min(300, steps // 10))
+    loss_mean: str = (
+        "token"  # a step's loss is the mean over answer tokens, or over samples: sample
+    )
+    restart: bool = False  # sequential: fresh schedule and moments for the reasoning part
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    clip: float = 1.0  # largest gradient norm
+    # the machine: none of these changes what is learned
+    device: str = ""  # cpu, cuda (default: cuda where there is one)
+    dtype: str = ""  # of matmuls and of the export: bf16 or fp32 (default: bf16 on cuda)
+    row_tokens: int | None = None  # tokens of one forward (default: --max-len)
+    compile: bool = False  # torch.compile every block
+    deterministic: bool = False  # bitwise repeatable on GPU too, slower
+    save_minutes: float = 15.0  # between checkpoints
+    cache: str = CACHE  # tokenised pairs
+    show: int | None = None  # answers to print at the end (default: 1 for toy scales)
+    dry_run: bool = False  # print the plan and stop
+
+
+MACHINE = {"device", "row_tokens", "compile", "deterministic", "save_minutes", "cache", "show",
+           "dry_run", "out"}  # fmt: skip
+
+
+def parse(arguments: list[str] | None) -> tuple[Options, dict]:
+    """Options, and where each non-default came from: defaults < scale < format < command line."""
+
+    def layers(given):
+        scale, format = given.get("scale", ""), given.get("format", "")
+        by_scale = {"init": SCALES[scale].base} if scale in SCALES else {}
+        if scale.startswith("toy"):
+            by_scale |= {"data": "toy", "max_len": 2048, "show": 1}
+        by_format = (
+            {"ratio": float(format == "reasoning")} if format in ("ift", "reasoning") else {}
+        )
+        return {"scale": by_scale, "format": by_format}
+
+    o, origin = cli.parse(Options, arguments, __doc__, layers)
+    share = f"-{o.ratio:g}" if o.format in ("sequential", "mixed") else ""
+    o.out = o.out or f"runs/{o.scale}-{o.format}{share}-s{o.seed}"
+    o.device = o.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    o.dtype = o.dtype or ("bf16" if o.device == "cuda" else "fp32")
+    o.row_tokens = o.row_tokens or o.max_len
+    return o, origin
+
+
+# ---- what is checked before anything expensive ----------------------------------------------
+
+
+def check_options(o: Options, origin: dict) -> list[str]:
+    """What is wrong with the options by themselves, one line a case."""
+    choices = {"scale": list(SCALES), "format": FORMATS, "loss_mean": ("token", "sample"),
+               "device": ("cpu", "cuda"), "dtype": ("bf16", "fp32")}  # fmt: skip
+    problems = [
+        cli.not_one_of(name, getattr(o, name), known)
+        for name, known in choices.items()
+        if getattr(o, name) not in known
+    ]
+    given = {name for name, layer in origin.items() if layer == "command line"}
+    at_least = {"samples": 1, "epochs": 1, "batch": 1, "batch_tokens": 1, "max_len": 2, "val": 0,
+                "val_every": 0, "warmup": 0, "decay": 0, "seed": 0, "weight_decay": 0,
+                "save_minutes": 0, "show": 0}  # fmt: skip
+    for name, least in at_least.items():
+        if (value := getattr(o, name)) is not None and not value >= least:
+            problems.append(f"{cli.flag(name)} {value}: at least {least}")
+    for name in ("lr", "clip", "flops_budget"):
+        if (value := getattr(o, name)) is not None and not (value > 0 and math.isfinite(value)):
+            problems.append(f"{cli.flag(name)} {value}: a positive number")
+    for name in ("beta1", "beta2"):
+        if not 0 <= getattr(o, name) < 1:
+            problems.append(f"--{name} {getattr(o, name)}: from 0 to below 1")
+    if not 0 <= o.ratio <= 1:
+        problems.append(f"--ratio {o.ratio}: a share between 0 and 1, as 0.25")
+    if "ratio" in given and o.format in ("ift", "reasoning"):
+        problems.append(f"--ratio goes with --format sequential or mixed, not {o.format}")
+    if o.restart and o.format != "sequential":
+        problems.append("--restart goes with --format sequential")
+    if "batch" in given and "batch_tokens" in given:
+        problems.append("--batch and --batch-tokens: give one of the two")
+    if o.flops_budget and o.samples:
+        problems.append("--samples and --flops-budget: give one of the two")
+    if o.row_tokens < o.max_len:
+        problems.append(f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}")
+    if o.device == "cuda" and not torch.cuda.is_available():
+        problems.append("--device cuda: torch sees no GPU here; leave --device out to use the CPU")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        problems.append("more than one process: not yet; use --nproc_per_node=1")
+    folder = Path(o.out)
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=above):
+            pass
+    except OSError as error:
+        problems.append(
+            f"--out {o.out}: cannot write to {above} ({error.strerror}); choose another"
+        )
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
+        problems.append(f"--out {o.out}: holds files that are no run; choose a new folder")
+    return problems
+
+
+@dataclass
+class Run:
+    """All that is known before the weights are read."""
+
+    options: Options
+    config: Config
+    chat: Chat
+    settings: dict  # the base's tokenizer_config.json
+    pairs: Pairs
+    plan: Plan
+    system: np.ndarray  # ids before every prompt
+
+
+def prepare(o: Options, origin: dict) -> Run:
+    """Reads and checks everything but the weights; hub.UserError lists all that is wrong."""
+    problems = check_options(o, origin)
+
+    def attempt(work, *arguments):
+        try:
+            return work(*arguments)
+        except hub.UserError as error:
+            problems.append(str(error))
+
+    config = chat = pairs = None
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if o.scale in SCALES:
+        is_scratch = o.init == "scratch"
+        config = SCALES[o.scale].config if is_scratch else attempt(Config.from_pretrained, o.init)
+        source = o.tokenizer or (SCALES[o.scale].base if is_scratch else o.init)
+        if config or o.tokenizer:
+            tokenizer = toy.tokenizer() if source == "scratch" else attempt(load_tokenizer, source)
+            chat = attempt(Chat, tokenizer) if tokenizer else None
+            if chat and source != "scratch":
+                file = hub.fetch(source, files=hub.TOKENIZER_FILES) / "tokenizer_config.json"
+                settings = (
+                    json.loads(file.read_text(encoding="utf-8")) if file.exists() else settings
+                )
+    if config and chat and config.vocab_size < chat.ids_in_use:
+        problems.append(f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the"
+                        f" tokenizer's {chat.ids_in_use}; pass the --tokenizer it was made with")  # fmt: skip
+    if config and config.max_position_embeddings < o.max_len:
+        problems.append(f"--max-len {o.max_len}: the model reads {config.max_position_embeddings}"
+                        f" tokens; pass --max-len {config.max_position_embeddings} or less")  # fmt: skip
+    if problems and o.data != "toy" and not hub.is_hub_id(o.data):
+        attempt(scan_pairs, o.data, o.skip_bad)  # name its problems too, but tokenise nothing
+    elif not problems:
+        pairs = attempt(load_pairs, o.data, chat, o.cache)
+    if pairs:
+        problems += check_pairs(o, pairs)
+    if problems:
+        raise hub.UserError("\n".join(problems))
+
+    system = np.array(chat.system(o.system), dtype=np.int64)
+    return Run(o, config, chat, settings, pairs, make_plan(o, config, pairs, len(system)), system)
+
+
+def check_pairs(o: Options, pairs: Pairs) -> list[str]:
+    """What is wrong with the data for this format, one line a case."""
+    problems = []
+    if pairs.problems and not o.skip_bad:
+        rows = listing(pairs.problems, f" (all in {pairs.folder}/meta.json)")
+        problems.append(
+            f"--data {o.data}: {rows}\n  mend them, or pass --skip-bad to leave them out"
+        )
+    needed = {"ift": o.ratio < 1, "reasoning": o.ratio > 0}
+    for name in (name for name in needed if needed[name] and name not in pairs.formats):
+        problems.append(f"--data {o.data}: no {name} answers in it, which --format {o.format} needs;"
+                        f" it has {' and '.join(pairs.formats) or 'none'}")  # fmt: skip
+    return problems
+
+
+def describe(run: Run) -> str:
+    """The plan as --dry-run prints it."""
+    o, chat = run.options, run.chat
+    books = [run.plan.ledger(step) for step in run.plan.steps]
+    total = {key: sum(book[key] for book in books) for key in books[0]}
+    longest_row = min(o.row_tokens, max(book["tokens"] for book in books))
+    parts = flops.memory(run.config, longest_row, longest_row, 2 if o.dtype == "bf16" else 4)
+    rates = [step.lr for step in run.plan.steps]
+    stops = ", ".join(f"{i} {chat.tokenizer.id_to_token(i)}" for i in chat.stop_ids)
+    count = flops.parameters(run.config)
+    return "\n".join(
+        [
+            f"student    {o.scale}: {run.config.model_type}, {count:,} parameters, from {o.init}",
+            describe_pairs(run.pairs).replace("kept       ", "would keep "),
+            f"pairs      {len(run.plan.train):,} trained on, {len(run.plan.val):,} held out,"
+            f" {len(run.plan.dropped):,} longer than {o.max_len:,} tokens and dropped from both arms",
+            f"format     {o.format}, rho {o.ratio:g}; loss: {o.loss_mean} mean over answer tokens",
+            f"steps      {len(run.plan.steps):,} of {total['samples'] / len(run.plan.steps):.1f} samples;"
+            f" {total['tokens']:,} tokens, {total['answer_tokens']:,} of them answers",
+            f"lr         {rates[0]:.3g} first, {max(rates):.3g} peak, {rates[-1]:.3g} last",
+            f"FLOPs      {total['flops_exact']:.4g} exact, {total['flops_paper']:.4g} by the paper",
+            "memory     "
+            + ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())
+            + f" GB, rows of {longest_row:,} tokens (an estimate)",
+            f"stops at   {stops}",
+            f"precision  weights, gradients and moments fp32, matmuls {o.dtype}; {o.device}",
+        ]  # fmt: skip
+    )
+
+
+# ---- the run folder -------------------------------------------------------------------------
+
+
+def open_run(run: Run, origin: dict) -> Path:
+    """Makes the run folder, or checks that it holds this very run; UserError shows a difference."""
+    o, folder = run.options, Path(run.options.out)
+    record = {
+        "options": dataclasses.asdict(o),
+        "origin": origin,
+        "model": dataclasses.asdict(run.config),
+        "data": {
+            "content": run.pairs.content,
+            "paired": run.pairs.paired,
+            "steps": len(run.plan.steps),
+        },
+        "think_ids": {tag: run.chat.encode(tag) for tag in ("<think>", "</think>")},
+        "commit": git_commit(),
+        "torch": torch.__version__,
+    }
+    if (folder / "config.json").is_file():
+        before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        here = json.loads(json.dumps(record))
+        changed = [
+            f"  {name}: {before[part].get(name)} there, {here[part].get(name)} here"
+            for part in ("options", "model", "data")
+            for name in sorted({*before[part], *here[part]} - MACHINE)
+            if before[part].get(name) != here[part].get(name)
+        ]
+        if changed:
+            raise hub.UserError("\n".join([f"--out {o.out}: holds another run", *changed,
+                                           "  pass its options, or another --out"]))  # fmt: skip
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    dropped = [f"{run.pairs.name(i)} {run.pairs.longest()[i]} tokens\n" for i in run.plan.dropped]
+    write_whole(folder / "dropped.txt", "".join(dropped))
+    write_whole(folder / "config.json", json.dumps(record, indent=2))
+    return folder
+
+
+def card(run: Run) -> str:
+    """The README.md of model/."""
+    o = run.options
+    rows = {
+        "base": o.init,
+        "data": f"{o.data} ({len(run.plan.train):,} pairs, {o.epochs} epoch(s))",
+        "format": f"{o.format}, reasoning share {o.ratio:g}",
+        "seed": o.seed,
+        "system prompt": o.system or "none",
+        "stops at": ", ".join(map(str, run.chat.stop_ids)),
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    title = f"# {Path(o.out).name}\n\nA {o.scale} student trained with scale-or-reason.\n"
+    return f"{title}\n| | |\n|---|---|\n{table}\n"
+
+
+def git_commit() -> str | None:
+    """The commit of this code, with + where files differ from it; None outside git."""
+    here = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run(
+            [*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(
+            [*here, "status", "--porcelain", "-uno"], capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+# ---- rows, forward and backward -------------------------------------------------------------
+
+
+def rows_of(run: Run, samples, formats, token_weights, ranks: int = 1, rank: int = 0):
+    """This rank's packed rows of some samples: (ids, cu_seqlens, targets, weights) on the device."""
+    o, pairs = run.options, run.pairs
+    documents = [
+        (np.concatenate([run.system, pairs.prompt(i)]), pairs.answer(i, format), weight)
+        for i, format, weight in zip(samples, formats, token_weights, strict=True)
+    ]
+    lengths = [len(prompt) + len(answer) for prompt, answer, _ in documents]
+    costs = [
+        flops.train(run.config, [d], [len(doc[1])])
+        for d, doc in zip(lengths, documents, strict=True)
+    ]
+    for row in pack(lengths, costs, ranks, o.row_tokens)[rank]:
+        packed = collate([documents[i] for i in row], 128 if o.compile else 1)
+        tensors = (packed.ids, packed.cu_seqlens, packed.targets, packed.weights)
+        yield tuple(torch.from_numpy(x).to(o.device) for x in tensors)
+
+
+def forward(run: Run, model, row) -> torch.Tensor:
+    with torch.autocast(run.options.device, torch.bfloat16, enabled=run.options.dtype == "bf16"):
+        return model(*row)
+
+
+@torch.no_grad()
+def validate(run: Run, model) -> dict:
+    """Loss per answer token on the held-out pairs, in every format the data has."""
+    losses = {}
+    for format in run.pairs.formats if len(run.plan.val) else []:
+        total = 0.0
+        for start in range(0, len(run.plan.val), 32):
+            part = run.plan.val[start : start + 32]
+            for row in rows_of(run, part, [format] * len(part), [1.0] * len(part)):
+                total += forward(run, model, row).item()
+        losses[format] = total / int(run.pairs.answer_lengths[format][run.plan.val].sum())
+    return losses
+
+
+def blame(run: Run, model, step: Step) -> str:
+    """The samples of a step whose loss alone is not finite, or all of them."""
+    found = []
+    with torch.no_grad():
+        for sample, format in zip(step.samples, step.formats, strict=True):
+            for row in rows_of(run, [sample], [format], [1.0]):
+                if not torch.isfinite(forward(run, model, row)):
+                    found.append(run.pairs.name(sample))
+    return ", ".join(found or [run.pairs.name(i) for i in step.samples])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options, origin = parse(arguments)
+    try:
+        run = prepare(options, origin)
+        if options.dry_run:
+            print(describe(run))
+            return 0
+        folder = open_run(run, origin)
+        if (folder / "summary.json").is_file():
+            print(f"{folder} is finished: {folder}/summary.json. Another --out trains anew.")
+            return 0
+        return train(run, folder)
+    except hub.UserError as error:
+        return cli.fail(error)
+
+
+def train(run: Run, folder: Path) -> int:
+    o = run.options
+    device = torch.device(o.device)
+    if o.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+    # ---- student and optimiser
+    if o.init == "scratch":
+        model = models.initialise(models.build(run.config, device), o.seed)
+    else:
+        model = models.load(o.init, device)
+    assert all(p.dtype == torch.float32 for p in model.parameters())  # bf16 rounds lr 1e-5 away
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, fused=True
+    )
+    print(describe(run))
+    if o.compile:
+        for block in model.model.layers:
+            block.compile(dynamic=True)
+
+    # ---- resume: the last whole checkpoint, and metrics up to it
+    done = checkpoint.load(folder / "checkpoints", model, optimizer)
+    metrics_file = folder / "metrics.jsonl"
+    lines = (
+        metrics_file.read_text().splitlines(keepends=True)[:done] if metrics_file.exists() else []
+    )
+    write_whole(metrics_file, "".join(lines))
+    totals = {"samples": 0, "tokens": 0, "answer_tokens": 0, "flops_paper": 0, "flops_exact": 0}
+    for step in run.plan.steps[:done]:
+        book = run.plan.ledger(step)
+        totals = {key: value + book[key] for key, value in totals.items()}
+    if done:
+        print(f"resuming after step {done} of {len(run.plan.steps)}")
+
+    # ---- steps
+    peak = flops.peak(torch.cuda.get_device_name()) if device.type == "cuda" else None
+    stopped = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    saved_at, metrics = time.monotonic(), open(metrics_file, "a", encoding="utf-8")
+    bar = tqdm(
+        total=len(run.plan.steps), initial=done, disable=not sys.stderr.isatty(), leave=False
+    )
+    for index in range(done, len(run.plan.steps)):
+        started, step = time.monotonic(), run.plan.steps[index]
+        if step.fresh:
+            optimizer.state.clear()
+        book = run.plan.ledger(step)
+        answers = run.plan.lengths(step.samples, step.formats)[1]
+        if o.loss_mean == "token":
+            token_weights = [1 / book["answer_tokens"]] * len(answers)
+        else:
+            token_weights = [1 / (len(answers) * count) for count in answers]
+        loss, row_tokens = torch.zeros((), device=device), 0
+        for row in rows_of(run, step.samples, step.formats, token_weights):
+            row_loss = forward(run, model, row)
+            row_loss.backward()
+            loss += row_loss.detach()
+            row_tokens += len(row[0])
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), o.clip)
+        loss, norm = loss.item(), norm.item()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            kept = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
+            print(f"error: step {index + 1}: loss {loss}, gradient norm {norm}; samples"
+                  f" {blame(run, model, step)}. Checkpoints kept: {', '.join(kept) or 'none yet'}."
+                  f" Look at these samples, or lower --lr.", file=sys.stderr)  # fmt: skip
+            return 1
+        for group in optimizer.param_groups:
+            group["lr"] = step.lr
+        optimizer.step()
+        optimizer.zero_grad()
+
+        seconds = time.monotonic() - started
+        totals = {key: value + book[key] for key, value in totals.items()}
+        line = {"step": index + 1, "loss": loss, "lr": step.lr, "grad_norm": norm, **book}
+        line |= {f"total_{key}": value for key, value in totals.items()}
+        line["padding"] = 1 - book["tokens"] / row_tokens
+        if o.val_every and (index + 1) % o.val_every == 0:
+            line["val"] = validate(run, model)
+        line |= {  # from here on: the machine's part, which differs from run to run
+            "seconds": seconds,
+            "tokens_per_second": book["tokens"] / seconds,
+            "peak_memory": peak_memory(device),
+            "mfu": peak and book["flops_exact"] / seconds / peak,
+        }
+        metrics.write(json.dumps(line) + "\n")
+        metrics.flush()
+        bar.update()
+        tqdm.write(log_line(line, len(run.plan.steps)))
+        is_due = time.monotonic() - saved_at >= 60 * o.save_minutes
+        if is_due or stopped or index + 1 == len(run.plan.steps):
+            os.fsync(metrics.fileno())
+            checkpoint.save(folder / "checkpoints", model, optimizer, index + 1)
+            saved_at = time.monotonic()
+        if stopped:
+            print(f"stopped by {signal.Signals(stopped[0]).name} after step {index + 1}, all saved:"
+                  f" the same command goes on from here")  # fmt: skip
+            return 128 + stopped[0]
+    metrics.close()
+    bar.close()
+
+    # ---- export and summary
+    dtype = torch.bfloat16 if o.dtype == "bf16" else torch.float32
+    checkpoint.export(folder / "model", model, dtype, run.chat, o.system, run.settings, card(run))
+    summary = {
+        "scale": o.scale,
+        "format": o.format,
+        "ratio": o.ratio,
+        "seed": o.seed,
+        "paired": run.pairs.paired,
+        "parameters": flops.parameters(run.config),
+        "pairs": len(run.plan.train),
+        "dropped_pairs": len(run.plan.dropped),
+        "steps": len(run.plan.steps),
+        **{key: totals[key] for key in ("samples", "tokens", "answer_tokens")},
+        "train_flops": {"paper": totals["flops_paper"], "exact": totals["flops_exact"]},
+        "val_loss": validate(run, model),
+    }
+    write_whole(folder / "summary.json", json.dumps(summary, indent=2))
+    for sample in run.plan.val[: o.show or 0]:
+        show(run, model, sample)
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in summary["val_loss"].items())
+    print(f"held-out loss per answer token: {losses or 'none held out'}")
+    print(f"wrote {folder}/model and {folder}/summary.json")
+    return 0
+
+
+def show(run: Run, model, sample: int):
+    """Prints the student's greedy answer to a held-out prompt."""
+    chat, prompt = run.chat, [*run.system.tolist(), *run.pairs.prompt(sample).tolist()]
+    room = min(512, run.config.max_position_embeddings - len(prompt))
+    answer = models.greedy(model, [prompt], room, chat.stop_ids, chat.ids_in_use)[0]
+    print(f"\nprompt, held out ({run.pairs.name(sample)}):\n{chat.decode(prompt)}"
+          f"\nanswer:\n{chat.decode(answer)}\n")  # fmt: skip
+
+
+def log_line(line: dict, steps: int) -> str:
+    """One step in 80 columns."""
+    mfu = f"  mfu {line['mfu']:.1%}" if line["mfu"] else ""
+    return (f"step {line['step']:>{len(str(steps))}}/{steps}  loss {line['loss']:.4f}"
+            f"  lr {line['lr']:.2e}  norm {line['grad_norm']:.2f}"
+            f"  {line['tokens_per_second']:,.0f} tok/s{mfu}")  # fmt: skip
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at most in use so far: by torch on a GPU, by the process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    sys.exit(main())
