@@ -33,7 +33,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if want_hidden:
                 d_hidden[part] = gradient @ head_c
             if want_head and gradient.dtype == d_head.dtype:
-                d_head.addmm_(gradient.T, hidden[part])
+                torch.addmm(d_head, gradient.T, hidden[part], out=d_head)
             elif want_head:
                 d_head += gradient.T @ hidden[part]
         ctx.save_for_backward(d_hidden, d_head)
