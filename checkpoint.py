@@ -7,7 +7,9 @@ JSON: nothing here is a pickle.
 import json
 import os
 import shutil
+import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,6 +20,28 @@ import model as models
 from data.chat import Chat, template
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's names
+
+
+# The parts of a metrics line that differ from machine to machine; all others are reproducible.
+TIMES = ("seconds", "tokens_per_second", "peak_memory", "mfu")
+
+
+@contextmanager
+def signals():
+    """A list that SIGTERM and SIGINT are put on; a second one of a kind acts as it always does."""
+    caught, before = [], {}
+
+    def catch(number, _):
+        caught.append(signal.Signals(number))
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, catch)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def write_whole(path: Path, text: str):
@@ -88,29 +112,25 @@ def load(folder: Path, model, optimizer) -> int:
     return 0
 
 
-def export(
-    folder: Path, model, dtype: torch.dtype, chat: Chat, system: str, settings: dict, card: str
-):
+def export(folder: Path, model, dtype, chat: Chat, system: str, settings: dict, facts: dict):
     """Writes a Hugging Face folder that stops where training stopped.
 
     Weights in `dtype`; the tokenizer with our ChatML template and `system` prompt; settings: the
-    base's tokenizer_config.json; card: the model card's text.
+    base's tokenizer_config.json; facts: the rows of the model card.
     """
     beside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     models.save(model, beside, dtype, eos=chat.stop_ids)
     (beside / "tokenizer.json").write_text(chat.source, encoding="utf-8")
-    ends = {
-        "eos_token": "<|im_end|>",
-        "pad_token": "<|endoftext|>",
-        "chat_template": template(system),
-    }
-    generation = {
-        "eos_token_id": chat.stop_ids,
-        "pad_token_id": chat.endoftext,
-    }  # no sampling fields
-    for name, fields in (("tokenizer_config", settings | ends), ("generation_config", generation)):
+    ends = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    settings = {**settings, **ends, "chat_template": template(system)}
+    generation = {"eos_token_id": chat.stop_ids, "pad_token_id": chat.endoftext}  # no sampling
+    for name, fields in (("tokenizer_config", settings), ("generation_config", generation)):
         text = json.dumps(fields, indent=2, ensure_ascii=False)
         (beside / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    (beside / "README.md").write_text(card, encoding="utf-8")
+    table = "".join(f"| {name} | {fact} |\n" for name, fact in facts.items())
+    card = (
+        f"# {folder.parent.name}\n\nA student trained with scale-or-reason.\n\n| | |\n|---|---|\n"
+    )
+    (beside / "README.md").write_text(card + table, encoding="utf-8")
     replace_folder(beside, folder)

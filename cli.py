@@ -5,7 +5,9 @@ import dataclasses
 import difflib
 import inspect
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import hub
 
@@ -53,3 +55,14 @@ def fail(error: hub.UserError) -> int:
     for line in str(error).splitlines():
         print(line if line.startswith(" ") else f"error: {line}", file=sys.stderr)
     return 2
+
+
+def git_commit() -> str | None:
+    """The commit of this code, with + where files differ from it; None outside git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        edits = subprocess.run([*git, "status", "-s", "-uno"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return None if head.returncode else head.stdout.strip() + "+" * bool(edits.stdout.strip())

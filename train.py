@@ -1,9 +1,9 @@
 """Trains one student on one format: pairs -> checkpoints, metrics, FLOPs ledger, model.
 
-    python train.py --scale toy-m --format reasoning                     # a laptop, under two minutes
-    torchrun --nproc_per_node=8 train.py --scale 3b --format ift         # data and base from the Hub
+    python train.py --scale toy-m --format reasoning                  # a laptop, half a minute
+    torchrun --nproc_per_node=8 train.py --scale 3b --format ift      # data and base from the Hub
     python train.py --scale 0.5b --format mixed --ratio 0.25 --data pairs.jsonl --init ./Qwen2.5-0.5B
-    python train.py --scale 0.5b --format ift --data pairs.jsonl --dry-run     # plan and cost, no run
+    python train.py --scale 0.5b --format ift --data pairs.jsonl --dry-run      # plan and cost only
 
 Writes the run folder --out: config.json (every option and where it came from), metrics.jsonl (one
 line a step), checkpoints/ (the last two), model/ (Hugging Face layout) and summary.json. The same
@@ -15,8 +15,6 @@ import json
 import math
 import os
 import resource
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +30,6 @@ import cli
 import flops
 import hub
 import model as models
-from checkpoint import write_whole
 from config import SCALES, Config
 from data import toy
 from data.chat import Chat, load_tokenizer
@@ -97,13 +94,13 @@ def parse(arguments: list[str] | None) -> tuple[Options, dict]:
     """Options, and where each non-default came from: defaults < scale < format < command line."""
 
     def layers(given):
-        scale, format = given.get("scale", ""), given.get("format", "")
-        by_scale = {"init": SCALES[scale].base} if scale in SCALES else {}
-        if scale.startswith("toy"):
+        by_scale, by_format = {}, {}
+        if given.get("scale") in SCALES:
+            by_scale["init"] = SCALES[given["scale"]].base
+        if given.get("scale", "").startswith("toy"):
             by_scale |= {"data": "toy", "max_len": 2048, "show": 1}
-        by_format = (
-            {"ratio": float(format == "reasoning")} if format in ("ift", "reasoning") else {}
-        )
+        if given.get("format") in ("ift", "reasoning"):
+            by_format["ratio"] = float(given["format"] == "reasoning")
         return {"scale": by_scale, "format": by_format}
 
     o, origin = cli.parse(Options, arguments, __doc__, layers)
@@ -118,58 +115,6 @@ def parse(arguments: list[str] | None) -> tuple[Options, dict]:
 # ---- what is checked before anything expensive ----------------------------------------------
 
 
-def check_options(o: Options, origin: dict) -> list[str]:
-    """What is wrong with the options by themselves, one line a case."""
-    choices = {"scale": list(SCALES), "format": FORMATS, "loss_mean": ("token", "sample"),
-               "device": ("cpu", "cuda"), "dtype": ("bf16", "fp32")}  # fmt: skip
-    problems = [
-        cli.not_one_of(name, getattr(o, name), known)
-        for name, known in choices.items()
-        if getattr(o, name) not in known
-    ]
-    given = {name for name, layer in origin.items() if layer == "command line"}
-    at_least = {"samples": 1, "epochs": 1, "batch": 1, "batch_tokens": 1, "max_len": 2, "val": 0,
-                "val_every": 0, "warmup": 0, "decay": 0, "seed": 0, "weight_decay": 0,
-                "save_minutes": 0, "show": 0}  # fmt: skip
-    for name, least in at_least.items():
-        if (value := getattr(o, name)) is not None and not value >= least:
-            problems.append(f"{cli.flag(name)} {value}: at least {least}")
-    for name in ("lr", "clip", "flops_budget"):
-        if (value := getattr(o, name)) is not None and not (value > 0 and math.isfinite(value)):
-            problems.append(f"{cli.flag(name)} {value}: a positive number")
-    for name in ("beta1", "beta2"):
-        if not 0 <= getattr(o, name) < 1:
-            problems.append(f"--{name} {getattr(o, name)}: from 0 to below 1")
-    if not 0 <= o.ratio <= 1:
-        problems.append(f"--ratio {o.ratio}: a share between 0 and 1, as 0.25")
-    if "ratio" in given and o.format in ("ift", "reasoning"):
-        problems.append(f"--ratio goes with --format sequential or mixed, not {o.format}")
-    if o.restart and o.format != "sequential":
-        problems.append("--restart goes with --format sequential")
-    if "batch" in given and "batch_tokens" in given:
-        problems.append("--batch and --batch-tokens: give one of the two")
-    if o.flops_budget and o.samples:
-        problems.append("--samples and --flops-budget: give one of the two")
-    if o.row_tokens < o.max_len:
-        problems.append(f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}")
-    if o.device == "cuda" and not torch.cuda.is_available():
-        problems.append("--device cuda: torch sees no GPU here; leave --device out to use the CPU")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        problems.append("more than one process: not yet; use --nproc_per_node=1")
-    folder = Path(o.out)
-    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryDirectory(dir=above):
-            pass
-    except OSError as error:
-        problems.append(
-            f"--out {o.out}: cannot write to {above} ({error.strerror}); choose another"
-        )
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        problems.append(f"--out {o.out}: holds files that are no run; choose a new folder")
-    return problems
-
-
 @dataclass
 class Run:
     """All that is known before the weights are read."""
@@ -181,11 +126,12 @@ class Run:
     pairs: Pairs
     plan: Plan
     system: np.ndarray  # ids before every prompt
+    record: dict  # config.json of the run folder
 
 
 def prepare(o: Options, origin: dict) -> Run:
     """Reads and checks everything but the weights; hub.UserError lists all that is wrong."""
-    problems = check_options(o, origin)
+    problems = [*check_options(o, origin), *check_folder(o, {"options": dataclasses.asdict(o)})]
 
     def attempt(work, *arguments):
         try:
@@ -194,36 +140,124 @@ def prepare(o: Options, origin: dict) -> Run:
             problems.append(str(error))
 
     config = chat = pairs = None
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    is_scratch = o.init == "scratch"
     if o.scale in SCALES:
-        is_scratch = o.init == "scratch"
         config = SCALES[o.scale].config if is_scratch else attempt(Config.from_pretrained, o.init)
-        source = o.tokenizer or (SCALES[o.scale].base if is_scratch else o.init)
-        if config or o.tokenizer:
-            tokenizer = toy.tokenizer() if source == "scratch" else attempt(load_tokenizer, source)
-            chat = attempt(Chat, tokenizer) if tokenizer else None
-            if chat and source != "scratch":
-                file = hub.fetch(source, files=hub.TOKENIZER_FILES) / "tokenizer_config.json"
-                settings = (
-                    json.loads(file.read_text(encoding="utf-8")) if file.exists() else settings
-                )
+    if config and not is_scratch and not hub.is_hub_id(o.init):
+        attempt(models.weight_files, Path(o.init))
+    source = o.tokenizer or (SCALES[o.scale].base if is_scratch and config else o.init)
+    tokenizer, settings = None, {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if source == "scratch":
+        tokenizer = toy.tokenizer()
+    elif o.tokenizer or config:
+        tokenizer, settings = attempt(load_tokenizer, source) or (None, None)
+    if tokenizer:
+        chat = attempt(Chat, tokenizer)
     if config and chat and config.vocab_size < chat.ids_in_use:
-        problems.append(f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the"
-                        f" tokenizer's {chat.ids_in_use}; pass the --tokenizer it was made with")  # fmt: skip
+        problems.append(
+            f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the tokenizer's"
+            f" {chat.ids_in_use}; pass the --tokenizer it was made with"
+        )
     if config and config.max_position_embeddings < o.max_len:
-        problems.append(f"--max-len {o.max_len}: the model reads {config.max_position_embeddings}"
-                        f" tokens; pass --max-len {config.max_position_embeddings} or less")  # fmt: skip
-    if problems and o.data != "toy" and not hub.is_hub_id(o.data):
-        attempt(scan_pairs, o.data, o.skip_bad)  # name its problems too, but tokenise nothing
-    elif not problems:
+        most = config.max_position_embeddings
+        problems.append(f"--max-len {o.max_len}: the model reads {most} tokens; --max-len {most}")
+    if not problems:
         pairs = attempt(load_pairs, o.data, chat, o.cache)
+    elif o.data != "toy" and not hub.is_hub_id(o.data):
+        attempt(scan_pairs, o.data, o.skip_bad)  # name its problems too, but tokenise nothing
     if pairs:
         problems += check_pairs(o, pairs)
     if problems:
         raise hub.UserError("\n".join(problems))
 
     system = np.array(chat.system(o.system), dtype=np.int64)
-    return Run(o, config, chat, settings, pairs, make_plan(o, config, pairs, len(system)), system)
+    plan = make_plan(o, config, pairs, len(system))
+    record = {
+        "options": dataclasses.asdict(o),
+        "origin": origin,
+        "model": dataclasses.asdict(config),
+        "data": {"content": pairs.content, "paired": pairs.paired},
+        "plan": {"steps": len(plan.steps), "peak_lr": max(step.lr for step in plan.steps)},
+        "think_ids": {tag: chat.encode(tag) for tag in ("<think>", "</think>")},
+        "commit": cli.git_commit(),
+        "torch": torch.__version__,
+    }
+    if problems := check_folder(o, record):
+        raise hub.UserError("\n".join(problems))
+    return Run(o, config, chat, settings, pairs, plan, system, record)
+
+
+def check_options(o: Options, origin: dict) -> list[str]:
+    """What is wrong with the options by themselves, one line a case."""
+    choices = {
+        "scale": list(SCALES),
+        "format": FORMATS,
+        "loss_mean": ("token", "sample"),
+        "device": ("cpu", "cuda"),
+        "dtype": ("bf16", "fp32"),
+    }
+    problems = [
+        cli.not_one_of(name, getattr(o, name), known)
+        for name, known in choices.items()
+        if getattr(o, name) not in known
+    ]
+    numbers = {name: value for name, value in vars(o).items() if isinstance(value, int | float)}
+    zero_is_fine = {"seed", "val", "val_every", "warmup", "decay", "save_minutes", "show", "ratio",
+                    "beta1", "beta2", "weight_decay"}  # fmt: skip
+    for name, value in numbers.items():
+        least = "at least 0" if name in zero_is_fine else "more than 0"
+        if not isinstance(value, bool) and not (
+            math.isfinite(value) and (value > 0 or value == 0 and name in zero_is_fine)
+        ):
+            problems.append(f"{cli.flag(name)} {value}: a number of {least}")
+        elif name in ("ratio", "beta1", "beta2") and not value <= (
+            1 if name == "ratio" else 0.9999
+        ):
+            problems.append(f"{cli.flag(name)} {value}: a share, as {getattr(Options, name)}")
+    given = {name for name, layer in origin.items() if layer == "command line"}
+    both = ", give one of the two"
+    folder = Path(o.out)
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=above):
+            why_not = ""
+    except OSError as error:
+        why_not = error.strerror
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    is_foreign = any(not name.endswith(".tmp") for name in names) and "config.json" not in names
+    cases = {
+        f"--ratio goes with --format sequential or mixed, not {o.format}": "ratio" in given
+        and o.format in ("ift", "reasoning"),
+        "--restart goes with --format sequential": o.restart and o.format != "sequential",
+        f"--batch and --batch-tokens{both}": {"batch", "batch_tokens"} <= given,
+        f"--samples and --flops-budget{both}": {"samples", "flops_budget"} <= given,
+        f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}": o.row_tokens < o.max_len,
+        "--device cuda: torch sees no GPU here; leave --device out": o.device == "cuda"
+        and not torch.cuda.is_available(),
+        "more than one process: not yet, use --nproc_per_node=1": int(
+            os.environ.get("WORLD_SIZE", 1)
+        )
+        > 1,
+        f"--out {o.out}: cannot write in {above} ({why_not}); choose another": why_not,
+        f"--out {o.out}: holds files that are no run; choose a new folder": is_foreign,
+    }
+    return problems + [message for message, is_so in cases.items() if is_so]
+
+
+def check_folder(o: Options, record: dict) -> list[str]:
+    """How the run in --out, if there is one, differs from this one in what it learns."""
+    file = Path(o.out) / "config.json"
+    if not file.is_file():
+        return []
+    before, here = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(record))
+    changed = [
+        f"  {name}: {before[part].get(name)} there, {here[part].get(name)} here"
+        for part in ("options", "model", "data")
+        for name in sorted({*before[part], *here.get(part, {})} - MACHINE)
+        if part in here and before[part].get(name) != here[part].get(name)
+    ]
+    head = f"--out {o.out}: holds another run; pass its options, or another --out"
+    return ["\n".join([head, *changed])] if changed else []
 
 
 def check_pairs(o: Options, pairs: Pairs) -> list[str]:
@@ -254,7 +288,7 @@ def describe(run: Run) -> str:
     return "\n".join(
         [
             f"student    {o.scale}: {run.config.model_type}, {count:,} parameters, from {o.init}",
-            describe_pairs(run.pairs).replace("kept       ", "would keep "),
+            describe_pairs(run.pairs),
             f"pairs      {len(run.plan.train):,} trained on, {len(run.plan.val):,} held out,"
             f" {len(run.plan.dropped):,} longer than {o.max_len:,} tokens and dropped from both arms",
             f"format     {o.format}, rho {o.ratio:g}; loss: {o.loss_mean} mean over answer tokens",
@@ -271,125 +305,76 @@ def describe(run: Run) -> str:
     )
 
 
-# ---- the run folder -------------------------------------------------------------------------
-
-
-def open_run(run: Run, origin: dict) -> Path:
-    """Makes the run folder, or checks that it holds this very run; UserError shows a difference."""
-    o, folder = run.options, Path(run.options.out)
-    record = {
-        "options": dataclasses.asdict(o),
-        "origin": origin,
-        "model": dataclasses.asdict(run.config),
-        "data": {
-            "content": run.pairs.content,
-            "paired": run.pairs.paired,
-            "steps": len(run.plan.steps),
-        },
-        "think_ids": {tag: run.chat.encode(tag) for tag in ("<think>", "</think>")},
-        "commit": git_commit(),
-        "torch": torch.__version__,
-    }
-    if (folder / "config.json").is_file():
-        before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        here = json.loads(json.dumps(record))
-        changed = [
-            f"  {name}: {before[part].get(name)} there, {here[part].get(name)} here"
-            for part in ("options", "model", "data")
-            for name in sorted({*before[part], *here[part]} - MACHINE)
-            if before[part].get(name) != here[part].get(name)
-        ]
-        if changed:
-            raise hub.UserError("\n".join([f"--out {o.out}: holds another run", *changed,
-                                           "  pass its options, or another --out"]))  # fmt: skip
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    dropped = [f"{run.pairs.name(i)} {run.pairs.longest()[i]} tokens\n" for i in run.plan.dropped]
-    write_whole(folder / "dropped.txt", "".join(dropped))
-    write_whole(folder / "config.json", json.dumps(record, indent=2))
-    return folder
-
-
-def card(run: Run) -> str:
-    """The README.md of model/."""
-    o = run.options
-    rows = {
-        "base": o.init,
-        "data": f"{o.data} ({len(run.plan.train):,} pairs, {o.epochs} epoch(s))",
-        "format": f"{o.format}, reasoning share {o.ratio:g}",
-        "seed": o.seed,
-        "system prompt": o.system or "none",
-        "stops at": ", ".join(map(str, run.chat.stop_ids)),
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    title = f"# {Path(o.out).name}\n\nA {o.scale} student trained with scale-or-reason.\n"
-    return f"{title}\n| | |\n|---|---|\n{table}\n"
-
-
-def git_commit() -> str | None:
-    """The commit of this code, with + where files differ from it; None outside git."""
-    here = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run(
-            [*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changes = subprocess.run(
-            [*here, "status", "--porcelain", "-uno"], capture_output=True, text=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
-
-
 # ---- rows, forward and backward -------------------------------------------------------------
 
 
 def rows_of(run: Run, samples, formats, token_weights, ranks: int = 1, rank: int = 0):
-    """This rank's packed rows of some samples: (ids, cu_seqlens, targets, weights) on the device."""
+    """This rank's packed rows of some samples: (ids, cu_seqlens, targets, weights) on the device.
+
+    token_weights: what one answer token of each sample weighs in the loss.
+    """
     o, pairs = run.options, run.pairs
-    documents = [
-        (np.concatenate([run.system, pairs.prompt(i)]), pairs.answer(i, format), weight)
-        for i, format, weight in zip(samples, formats, token_weights, strict=True)
-    ]
-    lengths = [len(prompt) + len(answer) for prompt, answer, _ in documents]
-    costs = [
-        flops.train(run.config, [d], [len(doc[1])])
-        for d, doc in zip(lengths, documents, strict=True)
-    ]
+    lengths, answers = run.plan.lengths(samples, formats)
+    costs = [flops.train(run.config, [n], [a]) for n, a in zip(lengths, answers, strict=True)]
     for row in pack(lengths, costs, ranks, o.row_tokens)[rank]:
-        packed = collate([documents[i] for i in row], 128 if o.compile else 1)
+        documents = []
+        for i in row:
+            prompt = np.concatenate([run.system, pairs.prompt(samples[i])])
+            documents.append((prompt, pairs.answer(samples[i], formats[i]), token_weights[i]))
+        packed = collate(documents, 128 if o.compile else 1)
         tensors = (packed.ids, packed.cu_seqlens, packed.targets, packed.weights)
         yield tuple(torch.from_numpy(x).to(o.device) for x in tensors)
 
 
 def forward(run: Run, model, row) -> torch.Tensor:
+    """The weighted sum of a row's losses; matmuls in --dtype, everything else in fp32."""
     with torch.autocast(run.options.device, torch.bfloat16, enabled=run.options.dtype == "bf16"):
         return model(*row)
+
+
+def backward(run: Run, model, step: Step) -> tuple[float, float, int]:
+    """A step's gradients, clipped. Returns its loss, its gradient norm, and the tokens computed."""
+    answers = run.plan.lengths(step.samples, step.formats)[1]
+    if run.options.loss_mean == "token":
+        token_weights = [1 / sum(answers)] * len(answers)
+    else:
+        token_weights = [1 / (len(answers) * count) for count in answers]
+    loss, tokens = torch.zeros((), device=run.options.device), 0
+    for row in rows_of(run, step.samples, step.formats, token_weights):
+        row_loss = forward(run, model, row)
+        row_loss.backward()
+        loss += row_loss.detach()
+        tokens += len(row[0])
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), run.options.clip)
+    return loss.item(), norm.item(), tokens
 
 
 @torch.no_grad()
 def validate(run: Run, model) -> dict:
     """Loss per answer token on the held-out pairs, in every format the data has."""
-    losses = {}
-    for format in run.pairs.formats if len(run.plan.val) else []:
+    losses, val = {}, run.plan.val
+    for format in run.pairs.formats if len(val) else []:
         total = 0.0
-        for start in range(0, len(run.plan.val), 32):
-            part = run.plan.val[start : start + 32]
+        for start in range(0, len(val), 32):
+            part = val[start : start + 32]
             for row in rows_of(run, part, [format] * len(part), [1.0] * len(part)):
                 total += forward(run, model, row).item()
-        losses[format] = total / int(run.pairs.answer_lengths[format][run.plan.val].sum())
+        losses[format] = total / int(run.pairs.answer_lengths[format][val].sum())
     return losses
 
 
+@torch.no_grad()
 def blame(run: Run, model, step: Step) -> str:
-    """The samples of a step whose loss alone is not finite, or all of them."""
+    """The samples of a step whose loss alone is not finite, or else all of them."""
     found = []
-    with torch.no_grad():
-        for sample, format in zip(step.samples, step.formats, strict=True):
-            for row in rows_of(run, [sample], [format], [1.0]):
-                if not torch.isfinite(forward(run, model, row)):
-                    found.append(run.pairs.name(sample))
+    for i, format in zip(step.samples, step.formats, strict=True):
+        (row,) = rows_of(run, np.array([i]), [format], [1.0])
+        if not torch.isfinite(forward(run, model, row)):
+            found.append(run.pairs.name(i))
     return ", ".join(found or [run.pairs.name(i) for i in step.samples])
+
+
+# ---- the run --------------------------------------------------------------------------------
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -399,23 +384,23 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(describe(run))
             return 0
-        folder = open_run(run, origin)
-        if (folder / "summary.json").is_file():
-            print(f"{folder} is finished: {folder}/summary.json. Another --out trains anew.")
-            return 0
-        return train(run, folder)
+        return train(run)
     except hub.UserError as error:
         return cli.fail(error)
 
 
-def train(run: Run, folder: Path) -> int:
-    o = run.options
+def train(run: Run) -> int:
+    o, plan, folder = run.options, run.plan, Path(run.options.out)
+    if (folder / "summary.json").is_file():
+        print(f"{folder} is finished: see {folder}/summary.json. Another --out trains anew.")
+        return 0
+    print(describe(run))
+
+    # ---- student and optimiser
     device = torch.device(o.device)
     if o.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-
-    # ---- student and optimiser
     if o.init == "scratch":
         model = models.initialise(models.build(run.config, device), o.seed)
     else:
@@ -424,95 +409,90 @@ def train(run: Run, folder: Path) -> int:
     optimizer = torch.optim.AdamW(
         model.parameters(), betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, fused=True
     )
-    print(describe(run))
     if o.compile:
         for block in model.model.layers:
             block.compile(dynamic=True)
 
-    # ---- resume: the last whole checkpoint, and metrics up to it
+    # ---- the run folder: made now, or resumed from its last whole checkpoint
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.json").is_file():
+        checkpoint.write_whole(folder / "config.json", json.dumps(run.record, indent=2))
+    if len(plan.dropped):
+        longest = run.pairs.longest()
+        lines = [f"{run.pairs.name(i)}: {longest[i]} tokens\n" for i in plan.dropped]
+        checkpoint.write_whole(folder / "dropped.txt", "".join(lines))
     done = checkpoint.load(folder / "checkpoints", model, optimizer)
     metrics_file = folder / "metrics.jsonl"
-    lines = (
-        metrics_file.read_text().splitlines(keepends=True)[:done] if metrics_file.exists() else []
-    )
-    write_whole(metrics_file, "".join(lines))
-    totals = {"samples": 0, "tokens": 0, "answer_tokens": 0, "flops_paper": 0, "flops_exact": 0}
-    for step in run.plan.steps[:done]:
-        book = run.plan.ledger(step)
+    lines = metrics_file.read_text().splitlines(keepends=True) if metrics_file.exists() else []
+    checkpoint.write_whole(metrics_file, "".join(lines[:done]))
+    totals = dict.fromkeys(("samples", "tokens", "answer_tokens", "flops_paper", "flops_exact"), 0)
+    for step in plan.steps[:done]:
+        book = plan.ledger(step)
         totals = {key: value + book[key] for key, value in totals.items()}
     if done:
-        print(f"resuming after step {done} of {len(run.plan.steps)}")
+        print(f"resuming after step {done} of {len(plan.steps)}")
 
     # ---- steps
     peak = flops.peak(torch.cuda.get_device_name()) if device.type == "cuda" else None
-    stopped = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stopped.append(number))
-    saved_at, metrics = time.monotonic(), open(metrics_file, "a", encoding="utf-8")
-    bar = tqdm(
-        total=len(run.plan.steps), initial=done, disable=not sys.stderr.isatty(), leave=False
-    )
-    for index in range(done, len(run.plan.steps)):
-        started, step = time.monotonic(), run.plan.steps[index]
-        if step.fresh:
-            optimizer.state.clear()
-        book = run.plan.ledger(step)
-        answers = run.plan.lengths(step.samples, step.formats)[1]
-        if o.loss_mean == "token":
-            token_weights = [1 / book["answer_tokens"]] * len(answers)
-        else:
-            token_weights = [1 / (len(answers) * count) for count in answers]
-        loss, row_tokens = torch.zeros((), device=device), 0
-        for row in rows_of(run, step.samples, step.formats, token_weights):
-            row_loss = forward(run, model, row)
-            row_loss.backward()
-            loss += row_loss.detach()
-            row_tokens += len(row[0])
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), o.clip)
-        loss, norm = loss.item(), norm.item()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            kept = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
-            print(f"error: step {index + 1}: loss {loss}, gradient norm {norm}; samples"
-                  f" {blame(run, model, step)}. Checkpoints kept: {', '.join(kept) or 'none yet'}."
-                  f" Look at these samples, or lower --lr.", file=sys.stderr)  # fmt: skip
-            return 1
-        for group in optimizer.param_groups:
-            group["lr"] = step.lr
-        optimizer.step()
-        optimizer.zero_grad()
+    is_terminal, saved_at = sys.stderr.isatty(), time.monotonic()
+    bar = tqdm(total=len(plan.steps), initial=done, disable=not is_terminal, leave=False)
+    with checkpoint.signals() as stopped, open(metrics_file, "a", encoding="utf-8") as metrics:
+        for number, step in enumerate(plan.steps[done:], done + 1):
+            started = time.monotonic()
+            if step.fresh:
+                optimizer.state.clear()
+            loss, norm, computed = backward(run, model, step)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                kept = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
+                print(
+                    f"error: step {number}: loss {loss}, gradient norm {norm}, from the samples"
+                    f" {blame(run, model, step)}. Kept: {', '.join(kept) or 'no checkpoint yet'}."
+                    " Look at these samples, or lower --lr.",
+                    file=sys.stderr,
+                )
+                return 1
+            for group in optimizer.param_groups:
+                group["lr"] = step.lr
+            optimizer.step()
+            optimizer.zero_grad()
 
-        seconds = time.monotonic() - started
-        totals = {key: value + book[key] for key, value in totals.items()}
-        line = {"step": index + 1, "loss": loss, "lr": step.lr, "grad_norm": norm, **book}
-        line |= {f"total_{key}": value for key, value in totals.items()}
-        line["padding"] = 1 - book["tokens"] / row_tokens
-        if o.val_every and (index + 1) % o.val_every == 0:
-            line["val"] = validate(run, model)
-        line |= {  # from here on: the machine's part, which differs from run to run
-            "seconds": seconds,
-            "tokens_per_second": book["tokens"] / seconds,
-            "peak_memory": peak_memory(device),
-            "mfu": peak and book["flops_exact"] / seconds / peak,
-        }
-        metrics.write(json.dumps(line) + "\n")
-        metrics.flush()
-        bar.update()
-        tqdm.write(log_line(line, len(run.plan.steps)))
-        is_due = time.monotonic() - saved_at >= 60 * o.save_minutes
-        if is_due or stopped or index + 1 == len(run.plan.steps):
-            os.fsync(metrics.fileno())
-            checkpoint.save(folder / "checkpoints", model, optimizer, index + 1)
-            saved_at = time.monotonic()
-        if stopped:
-            print(f"stopped by {signal.Signals(stopped[0]).name} after step {index + 1}, all saved:"
-                  f" the same command goes on from here")  # fmt: skip
-            return 128 + stopped[0]
-    metrics.close()
+            seconds, book = time.monotonic() - started, plan.ledger(step)
+            totals = {key: value + book[key] for key, value in totals.items()}
+            line = {"step": number, "loss": loss, "lr": step.lr, "grad_norm": norm, **book}
+            line |= {f"total_{key}": value for key, value in totals.items()}
+            line["padding"] = 1 - book["tokens"] / computed
+            if o.val_every and number % o.val_every == 0:
+                line["val_loss"] = validate(run, model)
+            line |= {  # from here on what differs from machine to machine: checkpoint.TIMES
+                "seconds": seconds,
+                "tokens_per_second": book["tokens"] / seconds,
+                "peak_memory": peak_memory(device),
+                "mfu": peak and book["flops_exact"] / seconds / peak,
+            }
+            metrics.write(json.dumps(line) + "\n")
+            metrics.flush()
+            bar.update()
+            tqdm.write(log_line(line, len(plan.steps)))
+            is_due = time.monotonic() - saved_at >= 60 * o.save_minutes
+            if is_due or stopped or number == len(plan.steps):
+                os.fsync(metrics.fileno())
+                checkpoint.save(folder / "checkpoints", model, optimizer, number)
+                saved_at = time.monotonic()
+            if stopped:
+                print(f"{stopped[0].name}: saved after step {number}; the same command goes on")
+                return 128 + stopped[0]
     bar.close()
 
-    # ---- export and summary
+    # ---- model/ and summary.json
+    facts = {
+        "base": o.init,
+        "data": f"{o.data}, {len(plan.train):,} pairs, {o.epochs} epoch(s)",
+        "format": f"{o.format}, reasoning share {o.ratio:g}",
+        "seed": o.seed,
+        "system prompt": o.system or "none",
+    }
     dtype = torch.bfloat16 if o.dtype == "bf16" else torch.float32
-    checkpoint.export(folder / "model", model, dtype, run.chat, o.system, run.settings, card(run))
+    checkpoint.export(folder / "model", model, dtype, run.chat, o.system, run.settings, facts)
     summary = {
         "scale": o.scale,
         "format": o.format,
@@ -520,18 +500,18 @@ def train(run: Run, folder: Path) -> int:
         "seed": o.seed,
         "paired": run.pairs.paired,
         "parameters": flops.parameters(run.config),
-        "pairs": len(run.plan.train),
-        "dropped_pairs": len(run.plan.dropped),
-        "steps": len(run.plan.steps),
+        "pairs": len(plan.train),
+        "dropped_pairs": len(plan.dropped),
+        "steps": len(plan.steps),
         **{key: totals[key] for key in ("samples", "tokens", "answer_tokens")},
         "train_flops": {"paper": totals["flops_paper"], "exact": totals["flops_exact"]},
         "val_loss": validate(run, model),
     }
-    write_whole(folder / "summary.json", json.dumps(summary, indent=2))
-    for sample in run.plan.val[: o.show or 0]:
+    for sample in plan.val[: o.show or 0]:
         show(run, model, sample)
+    checkpoint.write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     losses = ", ".join(f"{name} {value:.4f}" for name, value in summary["val_loss"].items())
-    print(f"held-out loss per answer token: {losses or 'none held out'}")
+    print(f"held-out loss per answer token: {losses or 'nothing held out'}")
     print(f"wrote {folder}/model and {folder}/summary.json")
     return 0
 
@@ -541,16 +521,18 @@ def show(run: Run, model, sample: int):
     chat, prompt = run.chat, [*run.system.tolist(), *run.pairs.prompt(sample).tolist()]
     room = min(512, run.config.max_position_embeddings - len(prompt))
     answer = models.greedy(model, [prompt], room, chat.stop_ids, chat.ids_in_use)[0]
-    print(f"\nprompt, held out ({run.pairs.name(sample)}):\n{chat.decode(prompt)}"
-          f"\nanswer:\n{chat.decode(answer)}\n")  # fmt: skip
+    print(f"\na held-out prompt ({run.pairs.name(sample)}):\n{chat.decode(prompt)}")
+    print(f"the student's answer:\n{chat.decode(answer)}\n")
 
 
 def log_line(line: dict, steps: int) -> str:
     """One step in 80 columns."""
     mfu = f"  mfu {line['mfu']:.1%}" if line["mfu"] else ""
-    return (f"step {line['step']:>{len(str(steps))}}/{steps}  loss {line['loss']:.4f}"
-            f"  lr {line['lr']:.2e}  norm {line['grad_norm']:.2f}"
-            f"  {line['tokens_per_second']:,.0f} tok/s{mfu}")  # fmt: skip
+    return (
+        f"step {line['step']:>{len(str(steps))}}/{steps}  loss {line['loss']:.4f}"
+        f"  lr {line['lr']:.2e}  norm {line['grad_norm']:.2f}"
+        f"  {line['tokens_per_second']:,.0f} tok/s{mfu}"
+    )
 
 
 def peak_memory(device: torch.device) -> int:

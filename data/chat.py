@@ -1,6 +1,6 @@
 """One ChatML renderer for training, generation and evaluation.
 
-    chat = Chat(load_tokenizer("Qwen/Qwen2.5-0.5B"))
+    chat = Chat(load_tokenizer("Qwen/Qwen2.5-0.5B")[0])
     prompt = chat.prompt("What is 2+2?")        # ids ending at `<|im_start|>assistant\\n`
     answer = chat.answer("4")                   # ids ending in <|im_end|>, the target verbatim
 
@@ -8,6 +8,7 @@ Prompt and answer are tokenised apart, so no merge crosses the seam and inferenc
 training saw. Content is encoded with special tokens off: only the renderer emits control ids.
 """
 
+import json
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -29,12 +30,21 @@ TEMPLATE = """\
 {%- endif %}"""
 
 
-def load_tokenizer(source: str | Path, flag: str = "--init") -> Tokenizer:
-    """The tokenizer.json of a local folder or Hub id; hub.UserError if there is none."""
+def load_tokenizer(source: str | Path, flag: str = "--init") -> tuple[Tokenizer, dict]:
+    """tokenizer.json and tokenizer_config.json of a local folder or Hub id.
+
+    Raises hub.UserError where there is none, or one that cannot be read.
+    """
     folder = hub.fetch(str(source), files=hub.TOKENIZER_FILES, flag=flag)
     if not (file := folder / "tokenizer.json").is_file():
         raise hub.UserError(f"{flag} {source}: no tokenizer.json there")
-    return Tokenizer.from_file(str(file))
+    settings = {}
+    try:
+        if (beside := folder / "tokenizer_config.json").is_file():
+            settings = json.loads(beside.read_text(encoding="utf-8"))
+        return Tokenizer.from_str(file.read_text(encoding="utf-8")), settings
+    except Exception as error:  # tokenizers raises nothing more special
+        raise hub.UserError(f"{flag} {source}: its tokenizer cannot be read: {error}") from error
 
 
 class Chat:

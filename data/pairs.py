@@ -323,7 +323,8 @@ def main():
         if options.data == "toy" and not options.tokenizer:
             tokenizer = toy.tokenizer()
         else:
-            tokenizer = load_tokenizer(options.tokenizer or "Qwen/Qwen2.5-0.5B", "--tokenizer")
+            source = options.tokenizer or "Qwen/Qwen2.5-0.5B"
+            tokenizer, _ = load_tokenizer(source, "--tokenizer")
         pairs = load_pairs(options.data, Chat(tokenizer), options.cache)
     except hub.UserError as error:
         sys.exit(cli.fail(error))

@@ -129,7 +129,7 @@ def make_plan(options, config, pairs: Pairs, prefix: int) -> Plan:
         first = int((~reasons).sum())
         phases = [slice(0, first), slice(first, None)]
     low, high = (o.lr or SCALES[o.scale].lr[name] for name in ("ift", "reasoning"))
-    for phase in phases:
+    for phase in (phase for phase in phases if len(samples[phase])):
         whole = Step(samples[phase], reasons[phase], lr=0.0)
         bounds = cut(plan.lengths(whole.samples, whole.formats)[0], o.batch, o.batch_tokens)
         shape = wsd(len(bounds) - 1, o.warmup, o.decay)

@@ -61,4 +61,8 @@ def linear_cross_entropy(
     if weights is None:
         weights = torch.ones(len(hidden), device=hidden.device)
     chunk = chunk or max(1, CHUNK_LOGITS // len(head))
-    return _LinearCrossEntropy.apply(hidden, head, targets, weights.float(), chunk)
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        hidden = hidden.to(torch.get_autocast_dtype(device))
+    with torch.autocast(device, enabled=False):
+        return _LinearCrossEntropy.apply(hidden, head, targets, weights.float(), chunk)

@@ -18,7 +18,7 @@ QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assista
 
 @pytest.fixture(scope="module", params=["qwen2.5", "qwen3"])
 def chat(request):
-    return Chat(load_tokenizer(QWEN / request.param))
+    return Chat(load_tokenizer(QWEN / request.param)[0])
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,11 @@ def toy_pairs(chat, tmp_path_factory):
 
 
 def row(i, **changes):
-    made = {"prompt": f"{i}+1=", "ift": f"{i + 1}", "reasoning": f"<think>\n{i}\n</think>\n\n{i + 1}"}
+    made = {
+        "prompt": f"{i}+1=",
+        "ift": f"{i + 1}",
+        "reasoning": f"<think>\n{i}\n</think>\n\n{i + 1}",
+    }
     return {**made, **changes}
 
 
@@ -101,7 +105,10 @@ BAD_LINES = {
     "an empty answer": (json.dumps(row(1, ift="  ")).encode(), "ift is empty"),
     "no closing tag": (json.dumps(row(1, reasoning="<think>a b")).encode(), "no </think>"),
     "no opening tag": (json.dumps(row(1, reasoning="a</think>b")).encode(), "begin with <think>"),
-    "nothing after": (json.dumps(row(1, reasoning="<think>a</think>\n")).encode(), "no answer after"),
+    "nothing after": (
+        json.dumps(row(1, reasoning="<think>a</think>\n")).encode(),
+        "no answer after",
+    ),
     "invalid UTF-8": (b'{"prompt": "\xff"}', "invalid UTF-8 at byte 13"),
     "invalid JSON": (b'{"prompt": "a', "invalid JSON"),
     "a list": (b"[1, 2]", "not a JSON object"),
@@ -163,7 +170,9 @@ def test_p5_every_answer_ends_in_the_end_token_and_every_trace_is_closed(chat, t
 def test_the_toy_teacher_is_right_and_spells_with_its_tokenizer(chat):
     seen = set()
     for made in toy.rows(400, seed=3):
-        assert made["ift"] == f"\\boxed{{{made['gold']}}}" and made["reasoning"].endswith(made["ift"])
+        assert made["ift"] == f"\\boxed{{{made['gold']}}}" and made["reasoning"].endswith(
+            made["ift"]
+        )
         for column in ("prompt", "ift", "reasoning"):
             assert chat.decode(chat.encode(made[column])) == made[column]
         if made["family"] == "math-oe":
@@ -183,7 +192,16 @@ def test_python_m_data_pairs_prints_counts_and_the_share_kept(tmp_path):
     folder = tmp_path / "tokenizer"
     folder.mkdir()
     toy.tokenizer().save(str(folder / "tokenizer.json"))
-    command = [sys.executable, "-m", "data.pairs", file, "--tokenizer", folder, "--cache", tmp_path / "c"]
+    command = [
+        sys.executable,
+        "-m",
+        "data.pairs",
+        file,
+        "--tokenizer",
+        folder,
+        "--cache",
+        tmp_path / "c",
+    ]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 2 and "a.jsonl:6: ift is empty" in result.stderr
     assert "5 pairs with ift and reasoning" in result.stdout
@@ -191,10 +209,12 @@ def test_python_m_data_pairs_prints_counts_and_the_share_kept(tmp_path):
     assert subprocess.run([*command, "--skip-bad"], capture_output=True, cwd=ROOT).returncode == 0
 
 
-@pytest.mark.skipif(not (SHARED / "pairs").is_dir(), reason="the real pairs are not beside the project")
+@pytest.mark.skipif(
+    not (SHARED / "pairs").is_dir(), reason="the real pairs are not beside the project"
+)
 def test_the_27_cut_traces_of_the_real_pairs_are_named(tmp_path):
     file = SHARED / "pairs/paired_deepseek-r1-distill-qwen-32b.jsonl"
-    chat = Chat(load_tokenizer(SHARED / "qwen/qwen2.5"))
+    chat = Chat(load_tokenizer(SHARED / "qwen/qwen2.5")[0])
     pairs = load_pairs(str(file), chat, tmp_path)
     cut = [number for number, r in read(file) if r.get("truncated")]
     assert [int(p.split(":")[1]) for p in pairs.problems] == cut and len(cut) == 27
@@ -364,10 +384,14 @@ def test_p4_a_document_without_targets_is_refused_and_an_empty_row_is_the_shorte
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=60), st.integers(1, 9), st.integers(100, 300))
+@given(
+    st.lists(st.integers(1, 100), min_size=1, max_size=60), st.integers(1, 9), st.integers(100, 300)
+)
 def test_p4_p5_every_sample_is_in_one_row_and_ranks_have_equally_many(lengths, ranks, row_tokens):
     plan = pack(lengths, [n * n for n in lengths], ranks, row_tokens)
-    assert sorted(i for rank in plan for packed in rank for i in packed) == list(range(len(lengths)))
+    assert sorted(i for rank in plan for packed in rank for i in packed) == list(
+        range(len(lengths))
+    )
     assert len({len(rank) for rank in plan}) == 1 and len(plan) == ranks
     assert all(sum(lengths[i] for i in packed) <= row_tokens for rank in plan for packed in rank)
     for rank in plan:  # as few rows as first-fit-decreasing guarantees
