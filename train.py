@@ -276,33 +276,30 @@ def check_pairs(o: Options, pairs: Pairs) -> list[str]:
 
 
 def describe(run: Run) -> str:
-    """The plan as --dry-run prints it."""
-    o, chat = run.options, run.chat
-    books = [run.plan.ledger(step) for step in run.plan.steps]
+    """The plan in 80 columns, as --dry-run prints it."""
+    o, plan, chat = run.options, run.plan, run.chat
+    books = [plan.ledger(step) for step in plan.steps]
     total = {key: sum(book[key] for book in books) for key in books[0]}
-    longest_row = min(o.row_tokens, max(book["tokens"] for book in books))
-    parts = flops.memory(run.config, longest_row, longest_row, 2 if o.dtype == "bf16" else 4)
-    rates = [step.lr for step in run.plan.steps]
-    stops = ", ".join(f"{i} {chat.tokenizer.id_to_token(i)}" for i in chat.stop_ids)
-    count = flops.parameters(run.config)
-    return "\n".join(
-        [
-            f"student    {o.scale}: {run.config.model_type}, {count:,} parameters, from {o.init}",
-            describe_pairs(run.pairs),
-            f"pairs      {len(run.plan.train):,} trained on, {len(run.plan.val):,} held out,"
-            f" {len(run.plan.dropped):,} longer than {o.max_len:,} tokens and dropped from both arms",
-            f"format     {o.format}, rho {o.ratio:g}; loss: {o.loss_mean} mean over answer tokens",
-            f"steps      {len(run.plan.steps):,} of {total['samples'] / len(run.plan.steps):.1f} samples;"
-            f" {total['tokens']:,} tokens, {total['answer_tokens']:,} of them answers",
-            f"lr         {rates[0]:.3g} first, {max(rates):.3g} peak, {rates[-1]:.3g} last",
-            f"FLOPs      {total['flops_exact']:.4g} exact, {total['flops_paper']:.4g} by the paper",
-            "memory     "
-            + ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())
-            + f" GB, rows of {longest_row:,} tokens (an estimate)",
-            f"stops at   {stops}",
-            f"precision  weights, gradients and moments fp32, matmuls {o.dtype}; {o.device}",
-        ]  # fmt: skip
-    )
+    row = min(o.row_tokens, max(book["tokens"] for book in books))
+    memory = flops.memory(run.config, row, row, 2 if o.dtype == "bf16" else 4)
+    rates = [step.lr for step in plan.steps]
+    bad = f", {len(run.pairs.problems):,} bad rows left out" if run.pairs.problems else ""
+    stops = " ".join(f"{chat.tokenizer.id_to_token(i)} ({i})" for i in chat.stop_ids)
+    return f"""\
+student    {o.scale}: {run.config.model_type}, {flops.parameters(run.config):,} parameters
+from       {o.init}
+data       {o.data}: {describe_pairs(run.pairs)}
+used       {len(plan.train):,} to train on, {len(plan.val):,} held out{bad}
+dropped    {len(plan.dropped):,} of over {o.max_len:,} tokens, from both arms
+format     {o.format}, rho {o.ratio:g}, {o.loss_mean} mean of the loss on answers
+steps      {len(plan.steps):,} of {total["samples"] / len(plan.steps):.1f} samples
+tokens     {total["tokens"]:,}, of which answers {total["answer_tokens"]:,}
+lr         {rates[0]:.3g} first, {max(rates):.3g} peak, {rates[-1]:.3g} last
+FLOPs      {total["flops_exact"]:.4g} exact, {total["flops_paper"]:.4g} by the paper's formula
+memory     {sum(memory.values()) / 1e9:.2f} GB for rows of {row:,} tokens, an estimate:
+           {", ".join(f"{name} {size / 1e9:.2f}" for name, size in memory.items())}
+precision  weights, gradients and moments fp32, matmuls {o.dtype}, on {o.device}
+stops at   {stops}"""
 
 
 # ---- rows, forward and backward -------------------------------------------------------------
@@ -502,6 +499,7 @@ def train(run: Run) -> int:
         "parameters": flops.parameters(run.config),
         "pairs": len(plan.train),
         "dropped_pairs": len(plan.dropped),
+        "bad_rows": len(run.pairs.problems),
         "steps": len(plan.steps),
         **{key: totals[key] for key in ("samples", "tokens", "answer_tokens")},
         "train_flops": {"paper": totals["flops_paper"], "exact": totals["flops_exact"]},

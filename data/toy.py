@@ -12,12 +12,25 @@ import json
 import random
 from collections.abc import Iterator
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 
 PAIRS = 20_000  # of --data toy; every scale and format shares them
 
 NAMES = ["ann", "bob", "cat", "dan", "eve", "fay", "gus", "hal"]
 PLACES = ["rome", "oslo", "lima", "bonn", "kiev", "bern", "cork", "nice"]
+QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 WORDS = ["tiger", "robin", "snake", "mouse", "horse", "zebra", "camel", "otter", "whale", "goose"]
 
 # ---- the tasks: each gives (prompt, trace, gold), difficulty drawn inside ----------------------
@@ -92,21 +105,21 @@ def rows(count: int = PAIRS, seed: int = 0) -> Iterator[dict]:
 
 
 def tokenizer() -> Tokenizer:
-    """A byte-level BPE of under 512 ids that can write any text; <think> is one id as in Qwen3."""
+    """A byte-level BPE of under 512 ids that can write any text; <think> is one id as in Qwen3.
+
+    Normaliser and splits are Qwen2's: transformers takes those for any model of type qwen2.
+    """
     text = "user assistant system boxed What Where Spell backwards last digit the with of is in"
-    known = text.split() + NAMES + PLACES
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = {}
-    for word in known:
-        for spelled in (word, "Ġ" + word):  # Ġ stands for the space before a word
-            for i in range(1, len(spelled)):
-                merges.setdefault((spelled[:i], spelled[i]))
-    vocabulary = {symbol: i for i, symbol in enumerate(alphabet)}
-    for left, right in merges:
-        vocabulary.setdefault(left + right, len(vocabulary))
-    bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges), ignore_merges=True))
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = [*text.split(), *NAMES, *PLACES]
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = normalizers.NFC()
+    split = pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
     bpe.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator([word for w in words for word in (w, f" {w}")], trainer)
     bpe.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     bpe.add_tokens([AddedToken(tag, normalized=False) for tag in ("<think>", "</think>")])
     return bpe
