@@ -296,8 +296,8 @@ steps      {len(plan.steps):,} of {total["samples"] / len(plan.steps):.1f} sampl
 tokens     {total["tokens"]:,}, of which answers {total["answer_tokens"]:,}
 lr         {rates[0]:.3g} first, {max(rates):.3g} peak, {rates[-1]:.3g} last
 FLOPs      {total["flops_exact"]:.4g} exact, {total["flops_paper"]:.4g} by the paper's formula
-memory     {sum(memory.values()) / 1e9:.2f} GB for rows of {row:,} tokens, an estimate:
-           {", ".join(f"{name} {size / 1e9:.2f}" for name, size in memory.items())}
+memory     {sum(memory.values()) / 1e9:.2f} GB for rows of {row:,} tokens, an estimate, of which
+           {", ".join(f"{name} {size / 1e9:.1f}" for name, size in memory.items())}
 precision  weights, gradients and moments fp32, matmuls {o.dtype}, on {o.device}
 stops at   {stops}"""
 

@@ -142,7 +142,7 @@ def test_real_pairs_and_tokenizer_equal_a_plain_transformers_loop(
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(SHARED / "qwen/qwen2.5" / name, folder)
     arguments = ["--scale", "0.5b", "--format", format, "--init", folder, "--data",
-                 SHARED / "pairs" / file, "--skip-bad", "--val", 8, "--batch", 3, "--samples", 60,
+                 SHARED / "pairs" / file, "--skip-bad", "--val", 8, "--batch", 2, "--samples", 40,
                  "--lr", 1e-4, "--max-len", 4096, "--cache", cache, "--out", tmp_path / "run"]  # fmt: skip
     arguments += ["--ratio", ratio] if ratio else []
     run = prepared(*arguments)
