@@ -13,11 +13,11 @@ import hub
 
 
 def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda given: {}):
-    """(options, origin): an `options_class` filled by layers, and the layer each non-default is from.
+    """(options, origin): an `options_class` filled by layers; the layer each non-default is from.
 
     A field `name: type = default  # comment` becomes --name with the comment as its help; None in a
-    type means "not given". layers(given) returns {layer: {field: value}} to lie between the defaults
-    and the command line, later ones on top.
+    type means "not given". layers(given) returns {layer: {field: value}} between the defaults and
+    the command line, later ones on top.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -51,7 +51,7 @@ def not_one_of(name: str, value: str, choices) -> str:
 
 
 def fail(error: hub.UserError) -> int:
-    """Prints a user's mistakes, one a line (indented lines belong to the one above); exit code 2."""
+    """Prints a user's mistakes, one a line (indented: part of the one above); exit code 2."""
     for line in str(error).splitlines():
         print(line if line.startswith(" ") else f"error: {line}", file=sys.stderr)
     return 2

@@ -80,8 +80,8 @@ def memory(
     """Bytes on one device for training rows of `row_tokens` tokens, by part; an estimate.
 
     Weights, gradients and two Adam moments are fp32. Activations are what autograd keeps of a block
-    without checkpointing, at `compute_bytes` a value: per token 10 d-wide, 4 q-wide, 3 kv-wide and 4
-    f-wide values. The head never holds more than `chunk` x V logits (fp32, twice), but holds one
+    without checkpointing, at `compute_bytes` a value: per token 10 d-wide, 4 q-wide, 3 kv-wide and
+    4 f-wide values. The head never holds more than `chunk` x V logits (fp32, twice), but holds one
     fp32 gradient of its weight.
     """
     d, f, V = config.hidden_size, config.intermediate_size, config.vocab_size

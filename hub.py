@@ -51,6 +51,6 @@ def fetch(source: str, kind: str = "model", files=None, flag: str = "--init") ->
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{flag} {source}: cannot download this {kind} ({reason}); without a network, copy it to"
-            f" this machine and pass its folder: {flag} /path/to/{source.split('/')[-1]}"
+            f"{flag} {source}: cannot download this {kind} ({reason}); without a network, copy it"
+            f" to this machine and pass its folder: {flag} /path/to/{source.split('/')[-1]}"
         ) from error

@@ -140,7 +140,7 @@ class Transformer(nn.Module):
         """One packed row: logits [T, V], or with targets the sum of its tokens' losses (fp32).
 
         ids [T] int64; cu_seqlens [N+1] int32, the documents' bounds from 0 to T; targets [T] int64,
-        the token to predict at each place or -100 for no loss; weights [T] fp32 multiply the losses.
+        the token to predict at each place or -100 for no loss; weights [T] fp32 multiply losses.
         A row without targets gives exactly 0.
         """
         documents = Documents(cu_seqlens)
@@ -262,7 +262,7 @@ def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes
 
 
 class LayerCache:
-    """Keys and values of B sequences in one layer: [B, S, K, D], S the most tokens of a sequence."""
+    """Keys and values of B sequences in one layer: [B, S, K, D], S the longest they may get."""
 
     def __init__(self, config: Config, batch: int, longest: int, like: Tensor):
         shape = (batch, longest, config.num_key_value_heads, config.head_dim)

@@ -2,7 +2,7 @@
 
     python train.py --scale toy-m --format reasoning                  # a laptop, half a minute
     torchrun --nproc_per_node=8 train.py --scale 3b --format ift      # data and base from the Hub
-    python train.py --scale 0.5b --format mixed --ratio 0.25 --data pairs.jsonl --init ./Qwen2.5-0.5B
+    python train.py --scale 0.5b --format mixed --ratio 0.25 --data pairs.jsonl --init ./Qwen-0.5B
     python train.py --scale 0.5b --format ift --data pairs.jsonl --dry-run      # plan and cost only
 
 Writes the run folder --out: config.json (every option and where it came from), metrics.jsonl (one
@@ -155,8 +155,8 @@ def prepare(o: Options, origin: dict) -> Run:
         chat = attempt(Chat, tokenizer)
     if config and chat and config.vocab_size < chat.ids_in_use:
         problems.append(
-            f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the tokenizer's"
-            f" {chat.ids_in_use}; pass the --tokenizer it was made with"
+            f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the"
+            f" tokenizer's {chat.ids_in_use}; pass the --tokenizer it was made with"
         )
     if config and config.max_position_embeddings < o.max_len:
         most = config.max_position_embeddings
@@ -270,8 +270,8 @@ def check_pairs(o: Options, pairs: Pairs) -> list[str]:
         )
     needed = {"ift": o.ratio < 1, "reasoning": o.ratio > 0}
     for name in (name for name in needed if needed[name] and name not in pairs.formats):
-        problems.append(f"--data {o.data}: no {name} answers in it, which --format {o.format} needs;"
-                        f" it has {' and '.join(pairs.formats) or 'none'}")  # fmt: skip
+        has = " and ".join(pairs.formats) or "none"
+        problems.append(f"--data {o.data}: no {name} answers in it, for {o.format}; it has {has}")
     return problems
 
 

@@ -53,7 +53,7 @@ def balance(costs: list[int], ranks: int) -> list[list[int]]:
 def pack(
     lengths: list[int], costs: list[int], ranks: int, row_tokens: int
 ) -> list[list[list[int]]]:
-    """plan[rank][row] = sample numbers, every rank with the same number of rows (some may be empty).
+    """plan[rank][row] = sample numbers; every rank has as many rows (some may be empty).
 
     lengths: tokens of each sample, none over `row_tokens`. Rows are filled longest first, each
     sample into the first row that has room.
@@ -76,7 +76,7 @@ def pack(
 
 @dataclass
 class Row:
-    """One packed row. ids [T], targets [T] (NO_LOSS: none), weights [T] fp32, cu_seqlens [N+1] int32."""
+    """ids [T], targets [T] (NO_LOSS: none), weights [T] fp32, cu_seqlens [N+1] int32."""
 
     ids: np.ndarray
     targets: np.ndarray

@@ -30,7 +30,7 @@ ANSWERS = ("ift", "reasoning")
 PAIRED_SPLIT = "reasoning_ift_pairs"  # the released corpora's split that has all three columns
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 CACHE = os.environ.get("SCALE_OR_REASON_CACHE", "~/.cache/scale-or-reason")
-BATCH_BYTES = 2**19  # text tokenised at once; its encodings take a few hundred times as much
+BATCH_BYTES = 2**20  # text tokenised at once; its encodings take a few hundred times as much
 
 # ---- reading: a path or Hub id -> rows ------------------------------------------------------
 
@@ -58,7 +58,7 @@ def data_files(data: str) -> tuple[list[Path], list]:
 
 
 def read(file: Path) -> Iterator[tuple[int, dict | str]]:
-    """(line number from 1, row) of one file, streamed; a line that is no row gives what is wrong."""
+    """(line number from 1, row) of one file, streamed; a line that is no row says why."""
     if file.suffix == ".parquet":
         from pyarrow import ArrowException, parquet
 
@@ -114,8 +114,8 @@ def wrong_with(column: str, text) -> str | None:
 def check(files: list[Path]) -> Iterator[tuple[int, int, list | None, str]]:
     """(file, line, [prompt, ift, reasoning], what is wrong) of every row.
 
-    A bad or missing answer is None; without a prompt there are no texts at all. Raises hub.UserError
-    for a file with other columns.
+    A bad or missing answer is None; without a prompt there are no texts at all. Raises
+    hub.UserError for a file with other columns.
     """
     for i, file in enumerate(files):
         found = enumerate(toy.rows(), 1) if str(file) == "toy" else read(file)
@@ -124,8 +124,10 @@ def check(files: list[Path]) -> Iterator[tuple[int, int, list | None, str]]:
                 yield i, number, None, row
                 continue
             if at == 0 and not ("prompt" in row and any(name in row for name in ANSWERS)):
-                raise hub.UserError(f"--data {file}: has the columns {', '.join(row) or 'none known'};"
-                                    " expected prompt and ift, reasoning or both")  # fmt: skip
+                raise hub.UserError(
+                    f"--data {file}: has the columns {', '.join(row) or 'none known'};"
+                    " expected prompt and ift, reasoning or both"
+                )
             values = {name: row.get(name) for name in ("prompt", *ANSWERS)}
             wrong = {name: wrong_with(name, value) for name, value in values.items()}
             texts = [None if wrong[name] else value for name, value in values.items()]
@@ -169,7 +171,7 @@ class Pairs:
 
     tokens: uint32, all ids; bounds [n, 4] int64: where the prompt, the ift answer and the reasoning
     answer begin, and their end; where [n, 2]: file and line of each row. A prompt's ids end at
-    `assistant\\n`, an answer's in <|im_end|>; no system prompt. problems: one line for each bad row.
+    `assistant\\n`, an answer's in <|im_end|>; no system prompt. problems: a line for each bad row.
     """
 
     def __init__(self, folder: Path):
@@ -299,8 +301,9 @@ def _tokenise(files: list[Path], chat: Chat, folder: Path):
 
 def describe_pairs(pairs: Pairs) -> str:
     """Counts, token quantiles by column, and the share of pairs kept at 8k, 16k and 32k."""
-    lines = [f"{len(pairs.good):,} pairs with {' and '.join(pairs.formats) or 'no answers'}",
-             f"{'tokens':<10}" + "".join(f"{q:>9}" for q in ("p10", "p50", "p90", "p99", "max", "mean"))]  # fmt: skip
+    head = "".join(f"{name:>9}" for name in ("p10", "p50", "p90", "p99", "max", "mean"))
+    formats = " and ".join(pairs.formats) or "no answers"
+    lines = [f"{len(pairs.good):,} pairs with {formats}", f"{'tokens':<10}{head}"]
     columns = {"prompt": pairs.prompt_lengths} | {f: pairs.answer_lengths[f] for f in pairs.formats}
     for name, lengths in columns.items():
         if len(lengths := lengths[pairs.good]):

@@ -1,6 +1,6 @@
-"""A run before its first step: which samples each step sees, in which format, at which rate and cost.
+"""A run before its first step: each step's samples, in which format, at which rate and cost.
 
-Everything here is a function of the options, the data and the seed, never of the machine; every rank
+All here is a function of the options, the data and the seed, never of the machine; every rank
 derives it by itself. To change the mixing rule, change arrange(); the schedule, wsd().
 """
 
@@ -24,7 +24,7 @@ def permutation(count: int, seed: int, stream: int) -> np.ndarray:
 
 
 def split(pairs: Pairs, max_len: int, val: int, samples: int | None, seed: int):
-    """(train, val, dropped) row numbers. The seed ranks the rows; the last `val` are never trained on.
+    """(train, val, dropped) row numbers. The seed ranks the rows; the last `val` are not trained on.
 
     dropped: rows whose longer answer and prompt exceed `max_len` tokens, out of *both* arms.
     samples: only the first so many of the ranking, so that a smaller run is a part of a larger one.
@@ -143,7 +143,7 @@ def make_plan(options, config, pairs: Pairs, prefix: int) -> Plan:
 
 
 def cut(lengths: list[int], batch: int, batch_tokens: int | None = None) -> list[int]:
-    """Bounds of the steps among samples of these lengths: `batch` samples each, the last maybe fewer.
+    """Bounds of the steps among samples of these lengths: `batch` each, the last maybe fewer.
 
     batch_tokens: instead, as many samples in a row as have so many tokens together, at least one.
     """
@@ -159,7 +159,7 @@ def cut(lengths: list[int], batch: int, batch_tokens: int | None = None) -> list
 
 
 def wsd(steps: int, warmup: int | None = None, decay: int | None = None) -> list[float]:
-    """Warm-up, stable, decay: each step's share of the peak. Linear up, then linear down to 10 %."""
+    """Warm-up, stable, decay: each step's share of the peak. Linear up, linear down to 10 %."""
     warmup = min(150, steps // 20) if warmup is None else warmup
     decay = min(300, steps // 10) if decay is None else decay
     shares = []

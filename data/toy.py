@@ -1,6 +1,6 @@
 """A built-in teacher for machines without one: it answers procedural prompts in both formats.
 
-    python train.py --scale toy-m --format reasoning        # --data toy is the default of toy scales
+    python train.py --scale toy-m --format reasoning        # toy scales have --data toy
     python -m data.toy pairs.jsonl --pairs 20000 --seed 0   # the same pairs as an ordinary file
 
 Four families as in the real study, {general, math} x {open-ended, multiple choice}, each of graded

@@ -1,4 +1,4 @@
-"""The hot spots of a training step, each as plain torch: the twin a fused kernel is held against."""
+"""The hot spots of a training step, each as plain torch: the twin of a fused kernel."""
 
 from kernels.attention import Documents, attention
 from kernels.linear_cross_entropy import linear_cross_entropy

@@ -23,12 +23,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             part = slice(start, start + chunk)
             logits = (hidden[part] @ head_c.T).float()  # [C, V]
             target, weight = targets[part, None], weights[part, None]
-            lse = logits.logsumexp(1, keepdim=True)
-            losses[part] = (weight * (lse - logits.gather(1, target)))[:, 0]
+            wanted, most = logits.gather(1, target), logits.amax(1, keepdim=True)
+            total = logits.sub_(most).exp_().sum(1, keepdim=True)  # in place: one [C, V] buffer
+            losses[part] = (weight * (most + total.log() - wanted))[:, 0]
             if not (want_hidden or want_head):
                 continue
-            gradient = logits.sub_(lse).exp_()  # softmax - onehot, times the token's weight
-            gradient.scatter_add_(1, target, -torch.ones_like(lse)).mul_(weight)
+            gradient = logits.mul_(weight / total)  # softmax - onehot, times the token's weight
+            gradient.scatter_add_(1, target, -weight)
             gradient = gradient.to(hidden.dtype)
             if want_hidden:
                 d_hidden[part] = gradient @ head_c
@@ -55,8 +56,8 @@ def linear_cross_entropy(
     """Sum over tokens of weights * cross_entropy(hidden @ head.T, targets), an fp32 scalar.
 
     hidden [N, d], head [V, d], targets [N] int64 (every one a real target), weights [N] fp32 (None:
-    ones), chunk: tokens at once (0: CHUNK_LOGITS // V). N = 0 gives 0 with gradients 0. The backward
-    may run once: it reuses its buffers.
+    ones), chunk: tokens at once (0: CHUNK_LOGITS // V). N = 0 gives 0 with gradients 0. The
+    backward may run once: it reuses its buffers.
     """
     if weights is None:
         weights = torch.ones(len(hidden), device=hidden.device)

@@ -1,4 +1,4 @@
-"""Shared pieces: a cache for tokenised pairs, small bases to start from, and how to run train.py."""
+"""Shared pieces: a cache for tokenised pairs, a small base, and how to run train.py."""
 
 import json
 import os

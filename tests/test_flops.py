@@ -1,4 +1,4 @@
-"""FLOPs against the paper's arithmetic by hand, and against torch's own counter to the last FLOP."""
+"""FLOPs against the paper's arithmetic by hand, and against torch's counter to the last FLOP."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The Hub path for real: huggingface-hub against a small server on loopback that serves its layout."""
+"""The Hub path for real: huggingface-hub against a server on loopback with its layout."""
 
 import hashlib
 import json

@@ -29,7 +29,7 @@ FAMILIES = {
 
 
 def reference(name, tmp_path, **changes):
-    """A random transformers model whose every parameter is random (biases, norms), and its folder."""
+    """A transformers model whose every parameter is random (biases, norms too), and its folder."""
     make, options = FAMILIES[name]
     torch.manual_seed(7)
     theirs = transformers.AutoModelForCausalLM.from_config(make(**{**SHAPE, **options, **changes}))

@@ -1,4 +1,4 @@
-"""train.py as a user meets it: the arithmetic of a step, stopping and resuming, mistakes, export."""
+"""train.py as a user meets it: a step's arithmetic, what it writes, resuming, mistakes."""
 
 import json
 import os
@@ -143,7 +143,8 @@ def test_real_pairs_and_tokenizer_equal_a_plain_transformers_loop(
         shutil.copy(SHARED / "qwen/qwen2.5" / name, folder)
     arguments = ["--scale", "0.5b", "--format", format, "--init", folder, "--data",
                  SHARED / "pairs" / file, "--skip-bad", "--val", 8, "--batch", 2, "--samples", 40,
-                 "--lr", 1e-4, "--max-len", 4096, "--cache", cache, "--out", tmp_path / "run"]  # fmt: skip
+                 "--lr", 1e-4, "--max-len", 4096, "--cache", cache,
+                 "--out", tmp_path / "run"]  # fmt: skip
     arguments += ["--ratio", ratio] if ratio else []
     run = prepared(*arguments)
     assert len(run.pairs.problems) == (27 if "r1" in file else 0)
@@ -360,12 +361,12 @@ def test_many_mistakes_are_told_at_once(base, cache, tmp_path, capsys):
 BAD_DATA = {
     "missing file": (None, "no such file or folder"),
     "wrong columns": ('{"text": "a"}', "has the columns text; expected prompt"),
-    "an empty answer": ('{"prompt": "a", "ift": " ", "reasoning": "<think>a</think>b"}', "ift is empty"),
+    "an empty answer": ('{"prompt": "a", "ift": "", "reasoning": "<think>a</think>b"}', "is empty"),
     "no </think>": ('{"prompt": "a", "ift": "b", "reasoning": "<think>a"}', "has no </think>"),
     "invalid UTF-8": (b'{"prompt": "\xff\xfe"}', "invalid UTF-8"),
     "invalid JSON": ('{"prompt": "a"', "invalid JSON"),
     "the other format only": ('{"prompt": "a", "ift": "b"}', "no reasoning answers in it"),
-    "all too long": ('{"prompt": "a", "ift": "b", "reasoning": "<think>%s</think>b"}' % ("a b" * 300), "none is left"),
+    "all too long": (json.dumps({"prompt": "a", "ift": "b" * 300}), "none is left"),
 }  # fmt: skip
 
 
@@ -375,11 +376,12 @@ def test_bad_data_is_told_before_any_weights_are_read(
 ):
     monkeypatch.setattr(models, "load", None)  # calling it would be an error
     content, message = BAD_DATA[case]
+    format = "ift" if case == "all too long" else "reasoning"
     file = tmp_path / "pairs.jsonl"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    arguments = ["--scale", "0.5b", "--format", "reasoning", "--init", base, "--data", file, "--val",
-                 0, "--max-len", 256, "--cache", cache, "--out", tmp_path / "run"]  # fmt: skip
+    arguments = ["--scale", "0.5b", "--format", format, "--init", base, "--data", file, "--val", 0,
+                 "--max-len", 256, "--cache", cache, "--out", tmp_path / "run"]  # fmt: skip
     err = mistakes(arguments, capsys)
     assert message in err and str(file) in err and not (tmp_path / "run").exists()
 
@@ -408,8 +410,8 @@ def test_an_unpaired_file_trains_and_says_so(base, cache, tmp_path):
 
 
 def test_bad_bases_are_told(base, cache, tmp_path, capsys):
-    common = ["--scale", "0.5b", "--format", "ift", "--data", "toy", "--cache", cache, "--max-len", 256,
-              "--out", tmp_path / "run", "--init"]  # fmt: skip
+    common = ["--scale", "0.5b", "--format", "ift", "--data", "toy", "--cache", cache, "--max-len",
+              256, "--out", tmp_path / "run", "--init"]  # fmt: skip
     assert "no such file or folder" in mistakes([*common, tmp_path / "gone"], capsys)
     (tmp_path / "empty").mkdir()
     assert "no config.json" in mistakes([*common, tmp_path / "empty"], capsys)
@@ -500,8 +502,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(cache, tmp_path, capsys):
 
 def test_restart_forgets_the_moments(cache, tmp_path):
     for name, extra in (("plain", []), ("restart", ["--restart"])):
-        assert train.main(["--scale", "toy-xs", "--format", "sequential", "--ratio", "0.5", "--samples",
-                           "320", "--out", str(tmp_path / name), "--show", "0", "--warmup", "0",
+        assert train.main(["--scale", "toy-xs", "--format", "sequential", "--ratio", "0.5",
+                           "--samples", "320", "--out", str(tmp_path / name), "--show", "0", "--warmup", "0",
                            "--decay", "0", "--cache", str(cache), *extra]) == 0  # fmt: skip
     counts = []
     for name in ("plain", "restart"):
