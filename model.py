@@ -190,7 +190,7 @@ def load(path: str | Path, device="cpu", dtype=torch.float32) -> Transformer:
     problems, seen = [], set()
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (not a dict)
+            for name in tensors.keys():
                 if name.endswith("rotary_emb.inv_freq"):
                     continue  # a table that old checkpoints carry; rope_tables computes it
                 is_tied_head = name == "lm_head.weight" and model.config.tie_word_embeddings

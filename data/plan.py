@@ -24,7 +24,7 @@ def permutation(count: int, seed: int, stream: int) -> np.ndarray:
 
 
 def split(pairs: Pairs, max_len: int, val: int, samples: int | None, seed: int):
-    """(train, val, dropped) row numbers. The seed ranks the rows; the last `val` are not trained on.
+    """(train, val, dropped) row numbers. The seed ranks the rows; the last `val` are held out.
 
     dropped: rows whose longer answer and prompt exceed `max_len` tokens, out of *both* arms.
     samples: only the first so many of the ranking, so that a smaller run is a part of a larger one.

@@ -152,6 +152,11 @@ def test_real_pairs_and_tokenizer_equal_a_plain_transformers_loop(
     ours = [line["loss"] for line in metrics(tmp_path / "run")]
     theirs = plain_loop(folder, run, run.plan.steps)
     assert len(ours) == 20 and ours == pytest.approx(theirs, rel=1e-4)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "run/model")
+    messages = [{"role": "user", "content": "What is 2+2?\n\nBe brief."}]
+    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+    assert rendered["input_ids"] == run.chat.prompt(messages)
+    assert tokenizer.eos_token_id == 151645
     assert weights(tmp_path / "run").keys() == load_file(folder / "model.safetensors").keys()
 
 
@@ -503,8 +508,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(cache, tmp_path, capsys):
 def test_restart_forgets_the_moments(cache, tmp_path):
     for name, extra in (("plain", []), ("restart", ["--restart"])):
         assert train.main(["--scale", "toy-xs", "--format", "sequential", "--ratio", "0.5",
-                           "--samples", "320", "--out", str(tmp_path / name), "--show", "0", "--warmup", "0",
-                           "--decay", "0", "--cache", str(cache), *extra]) == 0  # fmt: skip
+                           "--samples", "320", "--out", str(tmp_path / name), "--show", "0",
+                           "--warmup", "0", "--decay", "0", "--cache", str(cache), *extra]) == 0  # fmt: skip
     counts = []
     for name in ("plain", "restart"):
         position = tmp_path / name / "checkpoints/step-00000010/position.json"
