@@ -509,7 +509,8 @@ def test_restart_forgets_the_moments(cache, tmp_path):
     for name, extra in (("plain", []), ("restart", ["--restart"])):
         assert train.main(["--scale", "toy-xs", "--format", "sequential", "--ratio", "0.5",
                            "--samples", "320", "--out", str(tmp_path / name), "--show", "0",
-                           "--warmup", "0", "--decay", "0", "--cache", str(cache), *extra]) == 0  # fmt: skip
+                           "--warmup", "0", "--decay", "0", "--cache", str(cache),
+                           *extra]) == 0  # fmt: skip
     counts = []
     for name in ("plain", "restart"):
         position = tmp_path / name / "checkpoints/step-00000010/position.json"
