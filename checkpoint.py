@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 import model as models
+import ranks
 from data.chat import Chat, template
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's names
@@ -69,51 +70,107 @@ def replace_folder(beside: Path, folder: Path):
     sync(folder.parent)
 
 
-def save(folder: Path, model, optimizer, step: int):
-    """Parameters, AdamW's moments and the number of steps done, as folder/step-N; keeps two."""
-    tensors, adam_step = {}, 0
-    for name, parameter in model.named_parameters():
-        tensors[f"parameter/{name}"] = parameter.detach().contiguous()
+def layout(parameters: dict, optimizer) -> dict:
+    """What this rank's file holds: its rows of every parameter and of its moments, by name."""
+    tensors = {}
+    for name, parameter in parameters.items():
+        tensors[f"parameter/{name}"] = ranks.local(parameter).detach().contiguous()
         if state := optimizer.state.get(parameter):
-            adam_step = int(state["step"])
-            tensors |= {f"{moment}/{name}": state[moment].contiguous() for moment in MOMENTS}
-    beside = folder / "next.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_file(tensors, beside / "state.safetensors")
-    (beside / "position.json").write_text(json.dumps({"step": step, "adam_step": adam_step}))
-    replace_folder(beside, folder / f"step-{step:08}")
-    for old in sorted(folder.glob("step-*"))[:-2]:
-        shutil.rmtree(old)
+            for moment in MOMENTS:
+                tensors[f"{moment}/{name}"] = ranks.local(state[moment]).contiguous()
+    return tensors
+
+
+def save(folder: Path, parameters: dict, optimizer, step: int):
+    """Parameters, AdamW's moments and the number of steps done, as folder/step-N; keeps two.
+
+    Every rank writes its own rows, and the first one names the folder when all have. If one cannot
+    (a full disk), OSError is raised on all of them and the checkpoint before stays.
+    """
+    beside, is_first = folder / "next.tmp", ranks.rank() == 0
+    device = next(iter(parameters.values())).device
+    adam_step = max((int(state["step"]) for state in optimizer.state.values()), default=0)
+
+    def make_room():
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+
+    def write():
+        file = beside / f"rank-{ranks.rank()}.safetensors"
+        try:
+            save_file(layout(parameters, optimizer), file)
+        except SafetensorError as error:
+            raise OSError(f"cannot write {file}: {error}") from error
+        sync(file)
+
+    def finish():
+        position = {"step": step, "adam_step": adam_step, "ranks": ranks.world()}
+        (beside / "position.json").write_text(json.dumps(position))
+        replace_folder(beside, folder / f"step-{step:08}")
+        for old in sorted(folder.glob("step-*"))[:-2]:
+            shutil.rmtree(old)
+
+    try:
+        ranks.together(make_room if is_first else lambda: None, device)
+        ranks.together(write, device)
+        ranks.together(finish if is_first else lambda: None, device)
+    except OSError:
+        if is_first:
+            shutil.rmtree(beside, ignore_errors=True)
+        raise
 
 
 @torch.no_grad()
-def load(folder: Path, model, optimizer) -> int:
+def load(folder: Path, parameters: dict, optimizer) -> int:
     """Restores the newest whole checkpoint of `folder`; returns the steps done, 0 if there is none.
 
-    One that cannot be read is named, and the one before it is taken.
+    It may be of another number of ranks: each rank reads the rows it now holds from the files that
+    have them. A checkpoint that cannot be read is named, and the one before it is taken.
     """
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    device = next(iter(parameters.values())).device
+
+    def restore():
         try:
             position = json.loads((path / "position.json").read_text())
-            with safe_open(path / "state.safetensors", framework="pt") as tensors:
-                saved = set(tensors.keys())
-                for name, parameter in model.named_parameters():
-                    parameter.copy_(tensors.get_tensor(f"parameter/{name}"))
-                    if f"exp_avg/{name}" in saved:
-                        moments = {m: tensors.get_tensor(f"{m}/{name}") for m in MOMENTS}
-                        state = {m: value.to(parameter.device) for m, value in moments.items()}
-                        state["step"] = torch.tensor(float(position["adam_step"]))
-                        optimizer.state[parameter] = state
+            files = [path / f"rank-{rank}.safetensors" for rank in range(position["ranks"])]
+            with ExitStack() as stack:
+                opened = [stack.enter_context(safe_open(f, framework="pt")) for f in files]
+                for name, parameter in parameters.items():
+                    read_rows(opened, f"parameter/{name}", parameter, parameter)
+                    if not position["adam_step"]:
+                        continue
+                    state = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
+                    for moment, rows in state.items():
+                        read_rows(opened, f"{moment}/{name}", parameter, rows)
+                    step = torch.tensor(float(position["adam_step"]), device=parameter.device)
+                    optimizer.state[parameter] = {"step": step, **state}
             return position["step"]
-        except (OSError, ValueError, SafetensorError) as error:
-            print(f"{path} is not whole ({error}): going back to the one before", file=sys.stderr)
+        except (ValueError, KeyError, SafetensorError) as error:
+            raise OSError(str(error)) from error
+
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            return ranks.together(restore, device)
+        except OSError as error:
             optimizer.state.clear()
+            if ranks.rank() == 0:
+                message = f"{path} is not whole ({error}): going back to the one before"
+                print(message, file=sys.stderr)
     return 0
 
 
+def read_rows(opened: list, key: str, parameter, out):
+    """Fills this rank's rows of `out`, shaped as `parameter`, from the files of all ranks then."""
+    mine, (start, stop) = ranks.local(out), ranks.span(parameter)
+    for rank, tensors in enumerate(opened):
+        first, last = ranks.rows_of_rank(parameter.shape[0], rank, len(opened))
+        low, high = max(first, start), min(last, stop)
+        if low < high:
+            mine[low - start : high - start] = tensors.get_slice(key)[low - first : high - first]
+
+
 def export(folder: Path, model, dtype, chat: Chat, system: str, settings: dict, facts: dict):
-    """Writes a Hugging Face folder that stops where training stopped.
+    """Writes a Hugging Face folder that stops where training stopped. Every rank must call it.
 
     Weights in `dtype`; the tokenizer with our ChatML template and `system` prompt; settings: the
     base's tokenizer_config.json; facts: the rows of the model card.
@@ -121,6 +178,8 @@ def export(folder: Path, model, dtype, chat: Chat, system: str, settings: dict, 
     beside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     models.save(model, beside, dtype, eos=chat.stop_ids)
+    if ranks.rank() > 0:
+        return
     (beside / "tokenizer.json").write_text(chat.source, encoding="utf-8")
     ends = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     settings = {**settings, **ends, "chat_template": template(system)}
@@ -129,8 +188,6 @@ def export(folder: Path, model, dtype, chat: Chat, system: str, settings: dict, 
         text = json.dumps(fields, indent=2, ensure_ascii=False)
         (beside / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     table = "".join(f"| {name} | {fact} |\n" for name, fact in facts.items())
-    card = (
-        f"# {folder.parent.name}\n\nA student trained with scale-or-reason.\n\n| | |\n|---|---|\n"
-    )
-    (beside / "README.md").write_text(card + table, encoding="utf-8")
+    title = f"# {folder.parent.name}\n\nA student trained with scale-or-reason.\n\n"
+    (beside / "README.md").write_text(f"{title}| | |\n|---|---|\n{table}", encoding="utf-8")
     replace_folder(beside, folder)

@@ -14,12 +14,14 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import hub
+import ranks
 from config import Config
 from kernels import Documents, attention, linear_cross_entropy
 
@@ -87,6 +89,8 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
+    recompute = False  # activation checkpointing: the backward pass runs the block again
+
     def __init__(self, config: Config):
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -95,6 +99,11 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, rope, documents: Documents | None, cache=None) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self.compute, x, rope, documents, use_reentrant=False)
+        return self.compute(x, rope, documents, cache)
+
+    def compute(self, x: Tensor, rope, documents: Documents | None, cache=None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), rope, documents, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -154,60 +163,84 @@ class Transformer(nn.Module):
 
 
 def initialise(model: Transformer, seed: int) -> Transformer:
-    """Random weights for training from scratch: normal of std d^-0.5, biases 0, norms 1."""
+    """Random weights for training from scratch: normal of std d^-0.5, biases 0, norms 1.
+
+    The same on any number of ranks: each takes its rows of the same noise.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        with torch.no_grad():
-            if name.endswith("norm.weight"):
-                parameter.fill_(1)
-            elif name.endswith("bias"):
-                parameter.zero_()
-            else:
-                noise = torch.randn(parameter.shape, generator=generator)
-                parameter.copy_(noise * model.config.hidden_size**-0.5)
+        mine = ranks.local(parameter).detach()
+        if name.endswith("norm.weight"):
+            mine.fill_(1)
+        elif name.endswith("bias"):
+            mine.zero_()
+        else:
+            noise = torch.randn(parameter.shape, generator=generator)
+            mine.copy_(noise[slice(*ranks.span(parameter))] * model.config.hidden_size**-0.5)
     return model
 
 
 # ---- weights in and out ---------------------------------------------------------------------
 
 
-def build(config: Config, device="cpu", dtype=torch.float32) -> Transformer:
-    """A Transformer with uninitialised weights, made without ever initialising them twice."""
+def build(config: Config, device="cpu", dtype=torch.float32, before_memory=None) -> Transformer:
+    """A Transformer with uninitialised weights: made on the meta device, then given memory.
+
+    before_memory(model): called in between, where sharding makes the memory this rank's share.
+    """
     with torch.device("meta"):
-        model = Transformer(config)
-    return model.to(dtype).to_empty(device=device)
+        model = Transformer(config).to(dtype)
+    if before_memory:
+        before_memory(model)
+    return model.to_empty(device=device)
 
 
-def load(path: str | Path, device="cpu", dtype=torch.float32) -> Transformer:
+def load(path: str | Path, device="cpu", dtype=torch.float32, before_memory=None) -> Transformer:
     """The model of a Hugging Face folder or Hub id: safetensors, in one file or sharded.
 
-    Raises hub.UserError for missing files, and for tensors that are missing, unknown or misshapen.
+    Of a sharded model (before_memory) each rank reads only its own rows. Raises hub.UserError for
+    missing files, and for tensors that are missing, unknown or misshapen.
     """
-    files = (*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES)
-    folder = hub.fetch(str(path), files=files)
-    model = build(Config.from_pretrained(folder), device, dtype)
+    folder = hub.fetch(str(path), files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))
+    model = build(Config.from_pretrained(folder), device, dtype, before_memory)
     wanted = dict(model.named_parameters())
     problems, seen = [], set()
-    for file in weight_files(folder):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():
-                if name.endswith("rotary_emb.inv_freq"):
-                    continue  # a table that old checkpoints carry; rope_tables computes it
-                is_tied_head = name == "lm_head.weight" and model.config.tie_word_embeddings
-                model.head_in_file |= is_tied_head
-                parameter = model.head if is_tied_head else wanted.get(name)
-                if parameter is None:
-                    problems.append(f"{name}: not a parameter of this architecture")
-                elif tuple(shape := tensors.get_slice(name).get_shape()) != parameter.shape:
-                    problems.append(f"{name}: {shape}, config.json says {list(parameter.shape)}")
-                else:
-                    seen.add("model.embed_tokens.weight" if is_tied_head else name)
-                    with torch.no_grad():
-                        parameter.copy_(tensors.get_tensor(name))
+    for file, name in tensors_of(weight_files(folder)):
+        if name.endswith("rotary_emb.inv_freq"):
+            continue  # a table that old checkpoints carry; rope_tables computes it
+        is_tied_head = name == "lm_head.weight" and model.config.tie_word_embeddings
+        model.head_in_file |= is_tied_head
+        key = "model.embed_tokens.weight" if is_tied_head else name
+        if key not in wanted:
+            problems.append(f"{name}: not a parameter of this architecture")
+            continue
+        parameter = wanted[key]
+        with safe_open(file, framework="pt") as tensors:  # opened anew: its pages are freed with it
+            rows = tensors.get_slice(name)
+            if tuple(rows.get_shape()) == tuple(parameter.shape):
+                start, stop = ranks.span(parameter)
+                ranks.local(parameter).detach().copy_(rows[start:stop])
+                seen.add(key)
+            else:
+                shape = list(parameter.shape)
+                problems.append(f"{name}: {rows.get_shape()}, config.json says {shape}")
+                seen.add(key)
     problems += [f"{name}: missing" for name in wanted if name not in seen]
     if problems:
         raise hub.UserError("\n  ".join([f"{folder}: these weights do not fit", *problems[:20]]))
     return model
+
+
+def tensors_of(files: list[Path]) -> list[tuple[Path, str]]:
+    """(file, name) of every tensor; UserError for a file that is no safetensors."""
+    found = []
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                found += [(file, name) for name in tensors.keys()]
+        except SafetensorError as error:
+            raise hub.UserError(f"{file}: cannot be read: {error}") from error
+    return found
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -226,14 +259,14 @@ def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes
     """Writes config.json and safetensors to the folder `path`, in shards over `shard_bytes`.
 
     The key set is that of the file the model came from. dtype: of the weights (None: as they are).
-    eos: ids that end an answer, for config.json.
+    eos: ids that end an answer, for config.json. Every rank of a sharded model must call it; the
+    first one writes, holding one shard of the file at a time.
     """
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, is_first = Path(path), ranks.rank() == 0
     tensors = {name: p.detach() for name, p in model.named_parameters()}
     if model.config.tie_word_embeddings and model.head_in_file:
-        tensors["lm_head.weight"] = model.head.detach().clone()
-    dtype = dtype or model.head.dtype
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    dtype = dtype or tensors["model.norm.weight"].dtype
     width = torch.empty((), dtype=dtype).element_size()
     shards, size = [[]], 0
     for name, tensor in tensors.items():
@@ -247,9 +280,17 @@ def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes
         file = "model.safetensors"
         if len(shards) > 1:
             file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
-        part = {name: tensors[name].to("cpu", dtype).contiguous() for name in names}
-        save_file(part, folder / file, metadata={"format": "pt"})
+        part = {}
+        for name in names:
+            tensor = ranks.whole(tensors[name])
+            if is_first:  # cloned: two names of one tensor are two tensors in a file
+                part[name] = tensor.to("cpu", dtype).clone(memory_format=torch.contiguous_format)
+        if is_first:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(part, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(names, file)
+    if not is_first:
+        return
     if len(shards) > 1:
         total = sum(tensor.numel() * width for tensor in tensors.values())
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}

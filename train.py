@@ -15,6 +15,7 @@ import json
 import math
 import os
 import resource
+import signal as signals
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ import cli
 import flops
 import hub
 import model as models
+import ranks
 from config import SCALES, Config
 from data import toy
 from data.chat import Chat, load_tokenizer
@@ -78,6 +80,7 @@ class Options:
     device: str = ""  # cpu, cuda (default: cuda where there is one)
     dtype: str = ""  # of matmuls and of the export: bf16 or fp32 (default: bf16 on cuda)
     row_tokens: int | None = None  # tokens of one forward (default: --max-len)
+    checkpointing: str = "none"  # of activations: none, or full (the backward recomputes blocks)
     compile: bool = False  # torch.compile every block
     deterministic: bool = False  # bitwise repeatable on GPU too, slower
     save_minutes: float = 15.0  # between checkpoints
@@ -86,8 +89,8 @@ class Options:
     dry_run: bool = False  # print the plan and stop
 
 
-MACHINE = {"device", "row_tokens", "compile", "deterministic", "save_minutes", "cache", "show",
-           "dry_run", "out"}  # fmt: skip
+MACHINE = {"device", "row_tokens", "checkpointing", "compile", "deterministic", "save_minutes",
+           "cache", "show", "dry_run", "out"}  # fmt: skip
 
 
 def parse(arguments: list[str] | None) -> tuple[Options, dict]:
@@ -182,8 +185,16 @@ def prepare(o: Options, origin: dict) -> Run:
         "commit": cli.git_commit(),
         "torch": torch.__version__,
     }
-    if problems := check_folder(o, record):
+    most = max(len(step.samples) for step in plan.steps)
+    if ranks.world() > most:
+        problems.append(
+            f"{ranks.world()} ranks for {most} samples a step: --nproc_per_node={most} is the most"
+            " of use, or raise --batch"
+        )
+    if problems := problems + check_folder(o, record):
         raise hub.UserError("\n".join(problems))
+    if not is_scratch:
+        hub.fetch(o.init, files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))  # before ranks meet
     return Run(o, config, chat, settings, pairs, plan, system, record)
 
 
@@ -195,6 +206,7 @@ def check_options(o: Options, origin: dict) -> list[str]:
         "loss_mean": ("token", "sample"),
         "device": ("cpu", "cuda"),
         "dtype": ("bf16", "fp32"),
+        "checkpointing": ("none", "full"),
     }
     problems = [
         cli.not_one_of(name, getattr(o, name), known)
@@ -219,7 +231,7 @@ def check_options(o: Options, origin: dict) -> list[str]:
     folder = Path(o.out)
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        with tempfile.TemporaryDirectory(dir=above):
+        with tempfile.TemporaryDirectory(dir=above, suffix=".tmp"):
             why_not = ""
     except OSError as error:
         why_not = error.strerror
@@ -234,10 +246,6 @@ def check_options(o: Options, origin: dict) -> list[str]:
         f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}": o.row_tokens < o.max_len,
         "--device cuda: torch sees no GPU here; leave --device out": o.device == "cuda"
         and not torch.cuda.is_available(),
-        "more than one process: not yet, use --nproc_per_node=1": int(
-            os.environ.get("WORLD_SIZE", 1)
-        )
-        > 1,
         f"--out {o.out}: cannot write in {above} ({why_not}); choose another": why_not,
         f"--out {o.out}: holds files that are no run; choose a new folder": is_foreign,
     }
@@ -305,68 +313,67 @@ stops at   {stops}"""
 # ---- rows, forward and backward -------------------------------------------------------------
 
 
-def rows_of(run: Run, samples, formats, token_weights, ranks: int = 1, rank: int = 0):
-    """This rank's packed rows of some samples: (ids, cu_seqlens, targets, weights) on the device.
+def rows_of(run: Run, samples, formats, token_weights, device):
+    """This rank's packed rows of some samples: (ids, cu_seqlens, targets, weights) on its device.
 
-    token_weights: what one answer token of each sample weighs in the loss.
+    token_weights: what one answer token of each sample weighs in the loss. Every rank finds the
+    same plan by itself, and gets equally many rows.
     """
     o, pairs = run.options, run.pairs
     lengths, answers = run.plan.lengths(samples, formats)
     costs = [flops.train(run.config, [n], [a]) for n, a in zip(lengths, answers, strict=True)]
-    for row in pack(lengths, costs, ranks, o.row_tokens)[rank]:
+    for row in pack(lengths, costs, ranks.world(), o.row_tokens)[ranks.rank()]:
         documents = []
         for i in row:
             prompt = np.concatenate([run.system, pairs.prompt(samples[i])])
             documents.append((prompt, pairs.answer(samples[i], formats[i]), token_weights[i]))
         packed = collate(documents, 128 if o.compile else 1)
         tensors = (packed.ids, packed.cu_seqlens, packed.targets, packed.weights)
-        yield tuple(torch.from_numpy(x).to(o.device) for x in tensors)
+        yield tuple(torch.from_numpy(x).to(device) for x in tensors)
 
 
-def forward(run: Run, model, row) -> torch.Tensor:
-    """The weighted sum of a row's losses; matmuls in --dtype, everything else in fp32."""
-    with torch.autocast(run.options.device, torch.bfloat16, enabled=run.options.dtype == "bf16"):
-        return model(*row)
-
-
-def backward(run: Run, model, step: Step) -> tuple[float, float, int]:
-    """A step's gradients, clipped. Returns its loss, its gradient norm, and the tokens computed."""
+def backward(run: Run, model, step: Step, device) -> tuple[torch.Tensor, int]:
+    """Adds a step's gradients. Returns this rank's share of the loss and the tokens it computed."""
     answers = run.plan.lengths(step.samples, step.formats)[1]
     if run.options.loss_mean == "token":
         token_weights = [1 / sum(answers)] * len(answers)
     else:
         token_weights = [1 / (len(answers) * count) for count in answers]
-    loss, tokens = torch.zeros((), device=run.options.device), 0
-    for row in rows_of(run, step.samples, step.formats, token_weights):
-        row_loss = forward(run, model, row)
+    loss, tokens = torch.zeros((), device=device), 0
+    for row in rows_of(run, step.samples, step.formats, token_weights, device):
+        row_loss = model(*row)
         row_loss.backward()
         loss += row_loss.detach()
         tokens += len(row[0])
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), run.options.clip)
-    return loss.item(), norm.item(), tokens
+    return loss, tokens
 
 
 @torch.no_grad()
-def validate(run: Run, model) -> dict:
+def validate(run: Run, model, device) -> dict:
     """Loss per answer token on the held-out pairs, in every format the data has."""
     losses, val = {}, run.plan.val
     for format in run.pairs.formats if len(val) else []:
-        total = 0.0
+        share = 0.0
         for start in range(0, len(val), 32):
             part = val[start : start + 32]
-            for row in rows_of(run, part, [format] * len(part), [1.0] * len(part)):
-                total += forward(run, model, row).item()
-        losses[format] = total / int(run.pairs.answer_lengths[format][val].sum())
+            for row in rows_of(run, part, [format] * len(part), [1.0] * len(part), device):
+                share += model(*row).item()
+        tokens = int(run.pairs.answer_lengths[format][val].sum())
+        losses[format] = ranks.total(share, device=device)[0] / tokens
+    if ranks.is_sharded(model):
+        model.reshard()  # a forward without a backward leaves the root gathered
     return losses
 
 
 @torch.no_grad()
-def blame(run: Run, model, step: Step) -> str:
+def blame(run: Run, model, step: Step, device) -> str:
     """The samples of a step whose loss alone is not finite, or else all of them."""
     found = []
     for i, format in zip(step.samples, step.formats, strict=True):
-        (row,) = rows_of(run, np.array([i]), [format], [1.0])
-        if not torch.isfinite(forward(run, model, row)):
+        share = sum(
+            model(*row).item() for row in rows_of(run, np.array([i]), [format], [1.0], device)
+        )
+        if not math.isfinite(ranks.total(share, device=device)[0]):
             found.append(run.pairs.name(i))
     return ", ".join(found or [run.pairs.name(i) for i in step.samples])
 
@@ -383,70 +390,97 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         return train(run)
     except hub.UserError as error:
-        return cli.fail(error)
+        return cli.fail(error) if ranks.local_rank() == 0 else 2
+    except OSError as error:  # a full disk, say: what was whole before is whole still
+        if ranks.local_rank() == 0:
+            print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)
+        return 1
+    finally:
+        ranks.stop()
 
 
 def train(run: Run) -> int:
     o, plan, folder = run.options, run.plan, Path(run.options.out)
+    is_first = ranks.rank() == 0
+    say = print if is_first else lambda *_: None
     if (folder / "summary.json").is_file():
-        print(f"{folder} is finished: see {folder}/summary.json. Another --out trains anew.")
+        say(f"{folder} is finished: see {folder}/summary.json. Another --out trains anew.")
         return 0
-    print(describe(run))
+    say(describe(run))
 
-    # ---- student and optimiser
-    device = torch.device(o.device)
+    # ---- student and optimiser, in this order: checkpointing, compile, shard, memory, weights
+    is_sharded = ranks.world() > 1 or o.dtype == "bf16"
+    device = ranks.start(o.device) if is_sharded else torch.device(o.device)
     if o.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    if o.init == "scratch":
-        model = models.initialise(models.build(run.config, device), o.seed)
-    else:
-        model = models.load(o.init, device)
-    assert all(p.dtype == torch.float32 for p in model.parameters())  # bf16 rounds lr 1e-5 away
-    optimizer = torch.optim.AdamW(
-        model.parameters(), betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, fused=True
-    )
-    if o.compile:
+
+    def wrap(model):
         for block in model.model.layers:
-            block.compile(dynamic=True)
+            block.recompute = o.checkpointing == "full"
+            if o.compile:
+                block.compile(dynamic=True)
+        if is_sharded:
+            ranks.shard(model, o.dtype)
+
+    if o.init == "scratch":
+        model = models.initialise(models.build(run.config, device, before_memory=wrap), o.seed)
+    else:
+        model = models.load(o.init, device, before_memory=wrap)
+    parameters = dict(model.named_parameters())
+    assert all(p.dtype == torch.float32 for p in parameters.values())  # bf16 rounds lr 1e-5 away
+    optimizer = torch.optim.AdamW(
+        parameters.values(), betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, fused=True
+    )
 
     # ---- the run folder: made now, or resumed from its last whole checkpoint
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "config.json").is_file():
-        checkpoint.write_whole(folder / "config.json", json.dumps(run.record, indent=2))
-    if len(plan.dropped):
-        longest = run.pairs.longest()
-        lines = [f"{run.pairs.name(i)}: {longest[i]} tokens\n" for i in plan.dropped]
-        checkpoint.write_whole(folder / "dropped.txt", "".join(lines))
-    done = checkpoint.load(folder / "checkpoints", model, optimizer)
-    metrics_file = folder / "metrics.jsonl"
-    lines = metrics_file.read_text().splitlines(keepends=True) if metrics_file.exists() else []
-    checkpoint.write_whole(metrics_file, "".join(lines[:done]))
+    if is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "config.json").is_file():
+            checkpoint.write_whole(folder / "config.json", json.dumps(run.record, indent=2))
+        if len(plan.dropped):
+            longest = run.pairs.longest()
+            lines = [f"{run.pairs.name(i)}: {longest[i]} tokens\n" for i in plan.dropped]
+            checkpoint.write_whole(folder / "dropped.txt", "".join(lines))
+    done = checkpoint.load(folder / "checkpoints", parameters, optimizer)
+    metrics_file = folder / "metrics.jsonl" if is_first else Path(os.devnull)
+    if is_first:
+        lines = metrics_file.read_text().splitlines(keepends=True) if metrics_file.exists() else []
+        checkpoint.write_whole(metrics_file, "".join(lines[:done]))
     totals = dict.fromkeys(("samples", "tokens", "answer_tokens", "flops_paper", "flops_exact"), 0)
     for step in plan.steps[:done]:
         book = plan.ledger(step)
         totals = {key: value + book[key] for key, value in totals.items()}
     if done:
-        print(f"resuming after step {done} of {len(plan.steps)}")
+        say(f"resuming after step {done} of {len(plan.steps)}")
 
     # ---- steps
     peak = flops.peak(torch.cuda.get_device_name()) if device.type == "cuda" else None
-    is_terminal, saved_at = sys.stderr.isatty(), time.monotonic()
-    bar = tqdm(total=len(plan.steps), initial=done, disable=not is_terminal, leave=False)
+    saved_at = time.monotonic()
+    is_quiet = not is_first or not sys.stderr.isatty()
+    bar = tqdm(total=len(plan.steps), initial=done, disable=is_quiet, leave=False)
     with checkpoint.signals() as stopped, open(metrics_file, "a", encoding="utf-8") as metrics:
         for number, step in enumerate(plan.steps[done:], done + 1):
             started = time.monotonic()
             if step.fresh:
                 optimizer.state.clear()
-            loss, norm, computed = backward(run, model, step)
+            share, computed = backward(run, model, step, device)
+            norm = ranks.whole(torch.nn.utils.clip_grad_norm_(parameters.values(), o.clip)).item()
+            is_due = is_first and started - saved_at >= 60 * o.save_minutes
+            signal = max(stopped, default=0)  # what a rank caught stops all of them at this step
+            loss, computed, is_due, *caught = ranks.total(
+                share.item(), computed, is_due, signal > 0, signal, device=device
+            )
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 kept = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
-                print(
-                    f"error: step {number}: loss {loss}, gradient norm {norm}, from the samples"
-                    f" {blame(run, model, step)}. Kept: {', '.join(kept) or 'no checkpoint yet'}."
-                    " Look at these samples, or lower --lr.",
-                    file=sys.stderr,
-                )
+                bad = blame(run, model, step, device)
+                if is_first:
+                    print(
+                        f"error: step {number}: loss {loss}, gradient norm {norm}, from the samples"
+                        f" {bad}. Kept: {', '.join(kept) or 'no checkpoint yet'}."
+                        " Look at these samples, or lower --lr.",
+                        file=sys.stderr,
+                    )
                 return 1
             for group in optimizer.param_groups:
                 group["lr"] = step.lr
@@ -457,27 +491,30 @@ def train(run: Run) -> int:
             totals = {key: value + book[key] for key, value in totals.items()}
             line = {"step": number, "loss": loss, "lr": step.lr, "grad_norm": norm, **book}
             line |= {f"total_{key}": value for key, value in totals.items()}
-            line["padding"] = 1 - book["tokens"] / computed
             if o.val_every and number % o.val_every == 0:
-                line["val_loss"] = validate(run, model)
+                line["val_loss"] = validate(run, model, device)
             line |= {  # from here on what differs from machine to machine: checkpoint.TIMES
+                "padding": 1 - book["tokens"] / computed,
                 "seconds": seconds,
                 "tokens_per_second": book["tokens"] / seconds,
                 "peak_memory": peak_memory(device),
-                "mfu": peak and book["flops_exact"] / seconds / peak,
+                "mfu": peak and book["flops_exact"] / seconds / peak / ranks.world(),
             }
             metrics.write(json.dumps(line) + "\n")
             metrics.flush()
-            bar.update()
-            tqdm.write(log_line(line, len(plan.steps)))
-            is_due = time.monotonic() - saved_at >= 60 * o.save_minutes
-            if is_due or stopped or number == len(plan.steps):
-                os.fsync(metrics.fileno())
-                checkpoint.save(folder / "checkpoints", model, optimizer, number)
+            if is_first:
+                bar.update()
+                tqdm.write(log_line(line, len(plan.steps)))
+            if is_due or caught[0] or number == len(plan.steps):
+                if is_first:
+                    os.fsync(metrics.fileno())
+                checkpoint.save(folder / "checkpoints", parameters, optimizer, number)
                 saved_at = time.monotonic()
-            if stopped:
-                print(f"{stopped[0].name}: saved after step {number}; the same command goes on")
-                return 128 + stopped[0]
+            if caught[0]:
+                code = round(caught[1] / caught[0])
+                name = signals.Signals(code).name
+                say(f"{name}: saved after step {number}; the same command goes on")
+                return 128 + code
     bar.close()
 
     # ---- model/ and summary.json
@@ -503,10 +540,12 @@ def train(run: Run) -> int:
         "steps": len(plan.steps),
         **{key: totals[key] for key in ("samples", "tokens", "answer_tokens")},
         "train_flops": {"paper": totals["flops_paper"], "exact": totals["flops_exact"]},
-        "val_loss": validate(run, model),
+        "val_loss": validate(run, model, device),
     }
+    if not is_first:
+        return 0
     for sample in plan.val[: o.show or 0]:
-        show(run, model, sample)
+        show(run, models.load(folder / "model"), sample)
     checkpoint.write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     losses = ", ".join(f"{name} {value:.4f}" for name, value in summary["val_loss"].items())
     print(f"held-out loss per answer token: {losses or 'nothing held out'}")

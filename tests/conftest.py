@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,20 +27,31 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def run(cache):
-    """Runs train.py as a process; returns it when it has ended."""
+    """Runs train.py as a process, or under torchrun with `ranks`; returns it when it has ended."""
+    started = []
 
-    def start(*arguments, wait=True, threads=1, **environment):
-        command = [sys.executable, "train.py", "--cache", cache, *arguments]
+    def start(*arguments, ranks=None, wait=True, threads=1, largest_file=None, **environment):
+        def limit():
+            if largest_file:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", ranks]
+        command = [sys.executable, *(torchrun if ranks else []), "train.py", "--cache", cache]
         process = subprocess.Popen(
-            list(map(str, command)), cwd=ROOT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            list(map(str, [*command, *arguments])), cwd=ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=limit,
             env={**os.environ, "OMP_NUM_THREADS": str(threads), **environment},
         )  # fmt: skip
+        started.append(process)
         if wait:
-            process.out, process.err = process.communicate(timeout=300)
+            process.out, process.err = process.communicate(timeout=120)
         return process
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +83,16 @@ def weights(folder):
     from safetensors.torch import load_file
 
     return load_file(Path(folder) / "model/model.safetensors")
+
+
+def close_weights(a, b, relative):
+    """The difference of two models, as a vector, is at most `relative` of their length.
+
+    Not element by element: where a gradient all but cancels (every key bias, in the softmax), Adam
+    turns what the order of fp32 additions leaves of it into a step of full size.
+    """
+    a, b = weights(a), weights(b)
+    assert a.keys() == b.keys()
+    distance = sum((a[key] - b[key]).double().square().sum() for key in a) ** 0.5
+    length = sum(tensor.double().square().sum() for tensor in b.values()) ** 0.5
+    assert distance / length <= relative, f"{distance / length:.1e}"

@@ -49,9 +49,9 @@ def test_p3_accumulation_1_2_4_gives_the_same_gradients(loss_mean, format, cache
         run = prepared(*arguments)
         model = models.initialise(models.build(run.config), 0)
         step = run.plan.steps[1]
-        rows = list(train.rows_of(run, step.samples, step.formats, [1.0] * 32))
-        loss, norm, _ = train.backward(run, model, step)
-        found.append((len(rows), loss, {k: p.grad for k, p in model.named_parameters()}))
+        rows = list(train.rows_of(run, step.samples, step.formats, [1.0] * 32, "cpu"))
+        loss, _ = train.backward(run, model, step, "cpu")
+        found.append((len(rows), loss.item(), {k: p.grad for k, p in model.named_parameters()}))
     assert [rows for rows, _, _ in found] == [1, 2, 4]
     for _, loss, gradients in found[1:]:
         assert loss == pytest.approx(found[0][1], rel=1e-6)
@@ -73,7 +73,8 @@ def test_p3_the_two_loss_means_are_what_they_say(cache, tmp_path):
             counts.append(len(answer))
         by_sample = sum(s / n for s, n in zip(sums, counts, strict=True)) / 32
         expected = {"token": sum(sums) / sum(counts), "sample": by_sample}[loss_mean]
-        assert train.backward(run, model, step)[0] == pytest.approx(expected, rel=1e-5)
+        loss, _ = train.backward(run, model, step, "cpu")
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def plain_loop(folder, run, epochs_of_steps):
@@ -243,7 +244,7 @@ def test_p17_masters_and_moments_are_fp32_under_bf16_matmuls(cache, tmp_path):
                  "--show", "0"]  # fmt: skip
     for dtype in ("bf16", "fp32"):
         assert train.main([*arguments, "--dtype", dtype, "--out", str(tmp_path / dtype)]) == 0
-    state = next((tmp_path / "bf16/checkpoints").glob("*/state.safetensors"))
+    state = next((tmp_path / "bf16/checkpoints").glob("*/rank-0.safetensors"))
     assert {tensor.dtype for tensor in load_file(state).values()} == {torch.float32}
     assert {t.dtype for t in weights(tmp_path / "bf16").values()} == {torch.bfloat16}
     a, b = ([line["loss"] for line in metrics(tmp_path / d)] for d in ("bf16", "fp32"))
@@ -278,7 +279,7 @@ def test_p22_kill_9_and_resume_is_bitwise_the_undisturbed_run(run, tmp_path):
     assert ended.returncode == 0 and "resuming after step" in ended.out
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
-    name = "checkpoints/step-00000020/state.safetensors"
+    name = "checkpoints/step-00000020/rank-0.safetensors"
     assert same(load_file(tmp_path / "killed" / name), load_file(tmp_path / "whole" / name))
     a, b = (json.loads((tmp_path / d / "summary.json").read_text()) for d in ("killed", "whole"))
     assert a == b
@@ -303,7 +304,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(run, tmp_path):
     assert run(*RUN, "--out", tmp_path / "run").returncode == 0
     whole = metrics(tmp_path / "run"), weights(tmp_path / "run")
     (tmp_path / "run/summary.json").unlink()
-    state = tmp_path / "run/checkpoints/step-00000020/state.safetensors"
+    state = tmp_path / "run/checkpoints/step-00000020/rank-0.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
     ended = run(*RUN, "--out", tmp_path / "run")
     assert ended.returncode == 0 and "step-00000020 is not whole" in ended.err
