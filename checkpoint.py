@@ -24,7 +24,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's names
 
 
 # The parts of a metrics line that differ from machine to machine; all others are reproducible.
-TIMES = ("seconds", "tokens_per_second", "peak_memory", "mfu")
+OF_THE_MACHINE = ("padding", "seconds", "tokens_per_second", "peak_memory", "mfu")
 
 
 @contextmanager

@@ -493,7 +493,7 @@ def train(run: Run) -> int:
             line |= {f"total_{key}": value for key, value in totals.items()}
             if o.val_every and number % o.val_every == 0:
                 line["val_loss"] = validate(run, model, device)
-            line |= {  # from here on what differs from machine to machine: checkpoint.TIMES
+            line |= {  # from here on what differs between machines: checkpoint.OF_THE_MACHINE
                 "padding": 1 - book["tokens"] / computed,
                 "seconds": seconds,
                 "tokens_per_second": book["tokens"] / seconds,

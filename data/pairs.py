@@ -9,6 +9,7 @@ cache keyed by the data and the tokenizer only, so arms, ratios and scales share
 """
 
 import argparse
+import fcntl
 import gzip
 import hashlib
 import json
@@ -16,6 +17,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -223,10 +225,8 @@ def load_pairs(data: str, chat: Chat, cache: str | Path = CACHE) -> Pairs:
     that is not there or has other columns. The cache folder appears whole or not at all.
     """
     if data == "toy":
-        files, identity = (
-            [Path("toy")],
-            [hashlib.sha256(Path(toy.__file__).read_bytes()).hexdigest()],
-        )
+        source = Path(toy.__file__).read_bytes()
+        files, identity = [Path("toy")], hashlib.sha256(source).hexdigest()
     else:
         files, identity = data_files(data)
     code = [Path(__file__), Path(__file__).with_name("chat.py")]  # edited code, another cache
@@ -235,20 +235,37 @@ def load_pairs(data: str, chat: Chat, cache: str | Path = CACHE) -> Pairs:
     key = hashlib.sha256(json.dumps([identity, tokenizer, recipe]).encode()).hexdigest()
     root = Path(cache).expanduser()
     folder = root / f"{Path(data).name.split('.')[0]}-{key[:16]}"
-    if folder.is_dir():
-        return Pairs(folder)
-    beside = root / f"{folder.name}.tmp{os.getpid()}"
-    beside.mkdir(parents=True)
-    try:
-        _tokenise(files, chat, beside)
-        try:
-            beside.rename(folder)
-        except OSError:  # another process finished the same work first
+    if not folder.is_dir():
+        with only_one(folder):  # the other ranks of this node wait here, not inside a collective
             if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+                beside = folder.with_name(f"{folder.name}.tmp")
+                shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+                try:
+                    beside.mkdir()
+                    _tokenise(files, chat, beside)
+                    beside.rename(folder)
+                finally:
+                    shutil.rmtree(beside, ignore_errors=True)
     return Pairs(folder)
+
+
+@contextmanager
+def only_one(folder: Path):
+    """Lets one process of this machine at a time work on `folder`; a killed one lets go."""
+    file = folder.with_name(f"{folder.name}.lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(file, "w")
+    except OSError as error:
+        raise hub.UserError(
+            f"--cache {file.parent}: cannot write there ({error.strerror})"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def _tokenise(files: list[Path], chat: Chat, folder: Path):

@@ -71,12 +71,14 @@ def base(tmp_path_factory):
     return folder
 
 
-def metrics(folder, times=False):
+def metrics(folder, everything=False):
     """The lines of metrics.jsonl, without what differs from machine to machine."""
-    from checkpoint import TIMES
+    from checkpoint import OF_THE_MACHINE
 
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if times or k not in TIMES} for line in lines]
+    return [
+        {k: v for k, v in line.items() if everything or k not in OF_THE_MACHINE} for line in lines
+    ]
 
 
 def weights(folder):

@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,26 @@ def test_the_cache_is_shared_until_the_data_changes(chat, tmp_path):
     changed = load_pairs(str(file), chat, tmp_path / "cache")
     assert changed.folder != first.folder and len(changed.good) == 6
     assert not list((tmp_path / "cache").glob("*.tmp*"))
+
+
+def test_processes_that_want_the_same_cache_share_one_tokenisation(base, tmp_path):
+    rows = [row(i) for i in range(20_000)]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    (tmp_path / "c").mkdir()
+    command = [sys.executable, "-m", "data.pairs", tmp_path / "a.jsonl", "--tokenizer", base,
+               "--cache", tmp_path / "c"]  # fmt: skip
+    command = list(map(str, command))
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    while not list((tmp_path / "c").glob("*.tmp")) and killed.poll() is None:
+        time.sleep(0.01)
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
+    time.sleep(0.3)
+    killed.kill()  # while the others wait for it
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert killed.wait() == -9
+    outputs = [process.communicate()[0] for process in both]
+    assert outputs[0] == outputs[1] and b"20,000 pairs" in outputs[0]
+    assert len(list((tmp_path / "c").iterdir())) == 1  # no lock, no half-written folder
 
 
 BAD_LINES = {

@@ -44,7 +44,7 @@ def test_20m_parameters_at_2048_token_rows_peak_under_1500_mb(base, cache, tmp_p
                file, "--val", 8, "--batch", 4, "--samples", 20, "--max-len", 2048, "--cache", cache,
                "--out", tmp_path / "run"]  # fmt: skip
     subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True, capture_output=True)
-    lines = metrics(tmp_path / "run", times=True)
+    lines = metrics(tmp_path / "run", everything=True)
     assert max(line["tokens"] for line in lines) > 2048  # more than one row of 2,048
     assert max(line["peak_memory"] for line in lines) < 1.5e9
 

@@ -167,7 +167,7 @@ def test_real_pairs_and_tokenizer_equal_a_plain_transformers_loop(
 def test_a_run_writes_all_it_promises(cache, tmp_path, capsys):
     arguments = [*TOY, "--samples", "640", "--cache", str(cache), "--out", str(tmp_path / "run")]
     assert train.main(arguments + ["--val-every", "10"]) == 0
-    lines = metrics(tmp_path / "run", times=True)
+    lines = metrics(tmp_path / "run", everything=True)
     assert [line["step"] for line in lines] == list(range(1, 21))
     assert lines[-1]["loss"] < lines[0]["loss"] - 1
     for line in lines:
@@ -525,7 +525,7 @@ def test_compile_gives_the_same_run(cache, tmp_path):
     for name, extra in (("eager", []), ("compiled", ["--compile"])):
         assert train.main([*TOY, "--samples", "160", "--out", str(tmp_path / name), "--cache",
                            str(cache), *extra]) == 0  # fmt: skip
-    a, b = metrics(tmp_path / "eager"), metrics(tmp_path / "compiled")
+    a, b = (metrics(tmp_path / name, everything=True) for name in ("eager", "compiled"))
     assert [x["loss"] for x in a] == pytest.approx([x["loss"] for x in b], rel=1e-6)
     assert all(0 < line["padding"] < 0.1 for line in b)
     near(weights(tmp_path / "eager"), weights(tmp_path / "compiled"), 1e-4)
