@@ -416,10 +416,11 @@ def train(run: Run) -> int:
         torch.use_deterministic_algorithms(True)
 
     def wrap(model):
+        torch._dynamo.config.fail_on_recompile_limit_hit = True  # else it goes on slowly, in eager
         for block in model.model.layers:
             block.recompute = o.checkpointing == "full"
             if o.compile:
-                block.compile(dynamic=True)
+                block.compute = torch.compile(block.compute, dynamic=True)
         if is_sharded:
             ranks.shard(model, o.dtype)
 

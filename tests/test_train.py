@@ -531,6 +531,28 @@ def test_compile_gives_the_same_run(cache, tmp_path):
     near(weights(tmp_path / "eager"), weights(tmp_path / "compiled"), 1e-4)
 
 
+@pytest.mark.parametrize("checkpointing", ["none", "full"])
+def test_p21_rows_of_many_lengths_compile_two_graphs_a_block_and_none_later(
+    checkpointing, cache, tmp_path, monkeypatch
+):
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    counters.clear()
+    graphs = []  # compiled so far, at the end of each step
+    line = train.log_line
+    monkeypatch.setattr(
+        train, "log_line", lambda *a: graphs.append(counters["stats"]["unique_graphs"]) or line(*a)
+    )
+    arguments = ["--scale", "toy-l", "--format", "mixed", "--ratio", "0.5", "--samples", "320",
+                 "--row-tokens", "700", "--max-len", "512", "--compile", "--show", "0", "--val",
+                 "0", "--checkpointing", checkpointing, "--cache", str(cache)]  # fmt: skip
+    assert train.main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    assert len({entry["tokens"] for entry in metrics(tmp_path / "run")}) > 5
+    assert 0 < graphs[0] and graphs[2] == graphs[-1] <= 2 * 3, graphs
+    assert torch._dynamo.config.fail_on_recompile_limit_hit
+
+
 def test_help_names_every_option_with_its_comment(capsys):
     with pytest.raises(SystemExit) as ended:
         train.main(["--help"])
