@@ -74,25 +74,28 @@ def train(config, lengths, answers=None, recompute: bool = False, method: str = 
     return total
 
 
-def memory(
-    config, row_tokens: int, answers: int, compute_bytes: int = 2, chunk: int = 1024
-) -> dict:
+def memory(config, row_tokens: int, ranks: int = 1, compute_bytes: int = 2,
+           recompute: bool = False, logits: int = 2**26) -> dict:  # fmt: skip
     """Bytes on one device for training rows of `row_tokens` tokens, by part; an estimate.
 
-    Weights, gradients and two Adam moments are fp32. Activations are what autograd keeps of a block
-    without checkpointing, at `compute_bytes` a value: per token 10 d-wide, 4 q-wide, 3 kv-wide and
-    4 f-wide values. The head never holds more than `chunk` x V logits (fp32, twice), but holds one
-    fp32 gradient of its weight.
+    Weights, gradients and two Adam moments are fp32 and sharded over `ranks`. Activations are what
+    autograd keeps of a block, at `compute_bytes` a value: per token 10 d-wide, 4 q-wide, 3 kv-wide
+    and 4 f-wide values; with `recompute`, of one block, and d values of every other. The head holds
+    one fp32 gradient of its weight and at most `logits` fp32 logits. Above one rank a block's
+    gathered weights and gradients come on top: the embedding's are counted, as the largest.
     """
-    d, f, V = config.hidden_size, config.intermediate_size, config.vocab_size
+    d, f, L, V = (config.hidden_size, config.intermediate_size, config.num_hidden_layers,
+                  config.vocab_size)  # fmt: skip
     q = config.num_attention_heads * config.head_dim
     kv = config.num_key_value_heads * config.head_dim
-    count = parameters(config)
-    values = config.num_hidden_layers * (10 * d + 4 * q + 3 * kv + 4 * f)
+    share = -(-parameters(config) // ranks)
+    block = 10 * d + 4 * q + 3 * kv + 4 * f
+    values = block + (L - 1) * d if recompute else L * block
     return {
-        "weights": 4 * count,
-        "gradients": 4 * count,
-        "moments": 8 * count,
+        "weights": 4 * share,
+        "gradients": 4 * share,
+        "moments": 8 * share,
+        "gathered": (compute_bytes + 4) * V * d if ranks > 1 else 0,
         "activations": row_tokens * values * compute_bytes,
-        "head": 4 * V * d + 2 * 4 * min(chunk, answers) * V,
+        "head": 4 * V * d + 4 * min(logits, row_tokens * V),
     }

@@ -80,7 +80,7 @@ class Options:
     device: str = ""  # cpu, cuda (default: cuda where there is one)
     dtype: str = ""  # of matmuls and of the export: bf16 or fp32 (default: bf16 on cuda)
     row_tokens: int | None = None  # tokens of one forward (default: --max-len)
-    checkpointing: str = "none"  # of activations: none, or full (the backward recomputes blocks)
+    checkpointing: str = "none"  # of activations: none, or full (default from 1.5b on)
     compile: bool = False  # torch.compile every block
     deterministic: bool = False  # bitwise repeatable on GPU too, slower
     save_minutes: float = 15.0  # between checkpoints
@@ -100,6 +100,8 @@ def parse(arguments: list[str] | None) -> tuple[Options, dict]:
         by_scale, by_format = {}, {}
         if given.get("scale") in SCALES:
             by_scale["init"] = SCALES[given["scale"]].base
+            if SCALES[given["scale"]].config.hidden_size > 1000:
+                by_scale["checkpointing"] = "full"  # a row of 16k tokens would not fit 80 GB
         if given.get("scale", "").startswith("toy"):
             by_scale |= {"data": "toy", "max_len": 2048, "show": 1}
         if given.get("format") in ("ift", "reasoning"):
@@ -288,8 +290,11 @@ def describe(run: Run) -> str:
     o, plan, chat = run.options, run.plan, run.chat
     books = [plan.ledger(step) for step in plan.steps]
     total = {key: sum(book[key] for book in books) for key in books[0]}
-    row = min(o.row_tokens, max(book["tokens"] for book in books))
-    memory = flops.memory(run.config, row, row, 2 if o.dtype == "bf16" else 4)
+    longest = max(max(plan.lengths(step.samples, step.formats)[0]) for step in plan.steps)
+    share = -(-max(book["tokens"] for book in books) // ranks.world())
+    row = min(o.row_tokens, max(longest, share))  # the longest row of any rank, about
+    width, recompute = (2 if o.dtype == "bf16" else 4), o.checkpointing == "full"
+    memory = flops.memory(run.config, row, ranks.world(), width, recompute)
     rates = [step.lr for step in plan.steps]
     bad = f", {len(run.pairs.problems):,} bad rows left out" if run.pairs.problems else ""
     stops = " ".join(f"{chat.tokenizer.id_to_token(i)} ({i})" for i in chat.stop_ids)
@@ -306,7 +311,8 @@ lr         {rates[0]:.3g} first, {max(rates):.3g} peak, {rates[-1]:.3g} last
 FLOPs      {total["flops_exact"]:.4g} exact, {total["flops_paper"]:.4g} by the paper's formula
 memory     {sum(memory.values()) / 1e9:.2f} GB for rows of {row:,} tokens, an estimate, of which
            {", ".join(f"{name} {size / 1e9:.1f}" for name, size in memory.items())}
-precision  weights, gradients and moments fp32, matmuls {o.dtype}, on {o.device}
+precision  weights, gradients and moments fp32, matmuls {o.dtype}
+on         {o.device}, {ranks.world()} rank(s), rows of at most {o.row_tokens:,} tokens
 stops at   {stops}"""
 
 
