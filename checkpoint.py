@@ -4,6 +4,7 @@ Everything is written beside its place, fsynced, and renamed. Tensors are safete
 JSON: nothing here is a pickle.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+import hub
 import model as models
 import ranks
 from data.chat import Chat, template
@@ -25,6 +27,26 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's names
 
 # The parts of a metrics line that differ from machine to machine; all others are reproducible.
 OF_THE_MACHINE = ("padding", "seconds", "tokens_per_second", "peak_memory", "mfu")
+
+
+@contextmanager
+def only_run(folder: Path):
+    """Holds the run folder for this process alone; a killed one lets go."""
+    if ranks.rank() > 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock.tmp", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise hub.UserError(f"--out {folder}: another process is training there") from error
+        try:
+            yield
+        finally:
+            (folder / "lock.tmp").unlink()
+            if not any(folder.iterdir()):  # nothing came of it
+                folder.rmdir()
 
 
 @contextmanager
@@ -125,7 +147,7 @@ def load(folder: Path, parameters: dict, optimizer) -> int:
     """Restores the newest whole checkpoint of `folder`; returns the steps done, 0 if there is none.
 
     It may be of another number of ranks: each rank reads the rows it now holds from the files that
-    have them. A checkpoint that cannot be read is named, and the one before it is taken.
+    have them. A checkpoint that cannot be read is named and set aside, and the one before is taken.
     """
     device = next(iter(parameters.values())).device
 
@@ -154,6 +176,7 @@ def load(folder: Path, parameters: dict, optimizer) -> int:
         except OSError as error:
             optimizer.state.clear()
             if ranks.rank() == 0:
+                path.rename(path.with_name(f"unreadable-{path.name}"))
                 message = f"{path} is not whole ({error}): going back to the one before"
                 print(message, file=sys.stderr)
     return 0

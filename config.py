@@ -112,6 +112,7 @@ class Config:
             "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
             "dtype": dtype,
             "torch_dtype": dtype,
+            "transformers_version": "4.43.1",  # as in the bases; without it theirs warns of regexes
             "bos_token_id": None,
             "eos_token_id": eos,
         }

@@ -48,9 +48,9 @@ def fetch(source: str, kind: str = "model", files=None, flag: str = "--init") ->
         raise UserError(
             f"{flag} {source}: the Hub has no {kind} of that name (if it is private, set HF_TOKEN)"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{flag} {source}: cannot download this {kind} ({reason}); without a network, copy it"
-            f" to this machine and pass its folder: {flag} /path/to/{source.split('/')[-1]}"
+            f"{flag} {source}: no such path here, and cannot download this {kind} ({reason});"
+            f" without a network, copy it, then {flag} /path/to/{source.split('/')[-1]}"
         ) from error

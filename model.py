@@ -239,7 +239,10 @@ def tensors_of(files: list[Path]) -> list[tuple[Path, str]]:
             with safe_open(file, framework="pt") as tensors:
                 found += [(file, name) for name in tensors.keys()]
         except SafetensorError as error:
-            raise hub.UserError(f"{file}: cannot be read: {error}") from error
+            hint = (
+                "; if it is a git-lfs pointer, git lfs pull" if file.stat().st_size < 1000 else ""
+            )
+            raise hub.UserError(f"{file}: no safetensors file ({error}){hint}") from error
     return found
 
 
@@ -247,7 +250,11 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a model folder; UserError names the ones that are missing."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        try:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        except (ValueError, KeyError) as error:
+            raise hub.UserError(f"{index}: cannot be read: {error!r}") from error
+        names = sorted(set(weight_map.values()))
     else:
         names = ["model.safetensors"]
     if missing := [name for name in names if not (folder / name).is_file()]:

@@ -10,14 +10,12 @@ line a step), checkpoints/ (the last two), model/ (Hugging Face layout) and summ
 command goes on where a run was stopped; SIGTERM and Ctrl-C save first.
 """
 
-import dataclasses
 import json
 import math
 import os
 import resource
 import signal as signals
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +30,11 @@ import flops
 import hub
 import model as models
 import ranks
-from config import SCALES, Config
-from data import toy
-from data.chat import Chat, load_tokenizer
+from config import SCALES
 from data.pack import collate, pack
-from data.pairs import CACHE, Pairs, describe_pairs, listing, load_pairs, scan_pairs
-from data.plan import Plan, Step, make_plan
-
-FORMATS = ("ift", "reasoning", "sequential", "mixed")
+from data.pairs import CACHE
+from data.plan import Step
+from prepare import Run, describe, prepare
 
 
 @dataclass
@@ -68,15 +63,13 @@ class Options:
     lr: float | None = None  # peak learning rate (default: by scale and format, config.SCALES)
     warmup: int | None = None  # steps (default: min(150, steps // 20))
     decay: int | None = None  # steps (default: min(300, steps // 10))
-    loss_mean: str = (
-        "token"  # a step's loss is the mean over answer tokens, or over samples: sample
-    )
+    loss_mean: str = "token"  # mean over the step's answer tokens, or over its samples: sample
     restart: bool = False  # sequential: fresh schedule and moments for the reasoning part
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.0
     clip: float = 1.0  # largest gradient norm
-    # the machine: none of these changes what is learned
+    # the machine: but for dtype, none changes what is learned (prepare.OF_THE_MACHINE)
     device: str = ""  # cpu, cuda (default: cuda where there is one)
     dtype: str = ""  # of matmuls and of the export: bf16 or fp32 (default: bf16 on cuda)
     row_tokens: int | None = None  # tokens of one forward (default: --max-len)
@@ -87,10 +80,6 @@ class Options:
     cache: str = CACHE  # tokenised pairs
     show: int | None = None  # answers to print at the end (default: 1 for toy scales)
     dry_run: bool = False  # print the plan and stop
-
-
-MACHINE = {"device", "row_tokens", "checkpointing", "compile", "deterministic", "save_minutes",
-           "cache", "show", "dry_run", "out"}  # fmt: skip
 
 
 def parse(arguments: list[str] | None) -> tuple[Options, dict]:
@@ -113,207 +102,9 @@ def parse(arguments: list[str] | None) -> tuple[Options, dict]:
     o.out = o.out or f"runs/{o.scale}-{o.format}{share}-s{o.seed}"
     o.device = o.device or ("cuda" if torch.cuda.is_available() else "cpu")
     o.dtype = o.dtype or ("bf16" if o.device == "cuda" else "fp32")
-    o.row_tokens = o.row_tokens or o.max_len
+    o.row_tokens = o.max_len if o.row_tokens is None else o.row_tokens
+    o.out = str(Path(o.out).expanduser())
     return o, origin
-
-
-# ---- what is checked before anything expensive ----------------------------------------------
-
-
-@dataclass
-class Run:
-    """All that is known before the weights are read."""
-
-    options: Options
-    config: Config
-    chat: Chat
-    settings: dict  # the base's tokenizer_config.json
-    pairs: Pairs
-    plan: Plan
-    system: np.ndarray  # ids before every prompt
-    record: dict  # config.json of the run folder
-
-
-def prepare(o: Options, origin: dict) -> Run:
-    """Reads and checks everything but the weights; hub.UserError lists all that is wrong."""
-    problems = [*check_options(o, origin), *check_folder(o, {"options": dataclasses.asdict(o)})]
-
-    def attempt(work, *arguments):
-        try:
-            return work(*arguments)
-        except hub.UserError as error:
-            problems.append(str(error))
-
-    config = chat = pairs = None
-    is_scratch = o.init == "scratch"
-    if o.scale in SCALES:
-        config = SCALES[o.scale].config if is_scratch else attempt(Config.from_pretrained, o.init)
-    if config and not is_scratch and not hub.is_hub_id(o.init):
-        attempt(models.weight_files, Path(o.init))
-    source = o.tokenizer or (SCALES[o.scale].base if is_scratch and config else o.init)
-    tokenizer, settings = None, {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if source == "scratch":
-        tokenizer = toy.tokenizer()
-    elif o.tokenizer or config:
-        tokenizer, settings = attempt(load_tokenizer, source) or (None, None)
-    if tokenizer:
-        chat = attempt(Chat, tokenizer)
-    if config and chat and config.vocab_size < chat.ids_in_use:
-        problems.append(
-            f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the"
-            f" tokenizer's {chat.ids_in_use}; pass the --tokenizer it was made with"
-        )
-    if config and config.max_position_embeddings < o.max_len:
-        most = config.max_position_embeddings
-        problems.append(f"--max-len {o.max_len}: the model reads {most} tokens; --max-len {most}")
-    if not problems:
-        pairs = attempt(load_pairs, o.data, chat, o.cache)
-    elif o.data != "toy" and not hub.is_hub_id(o.data):
-        attempt(scan_pairs, o.data, o.skip_bad)  # name its problems too, but tokenise nothing
-    if pairs:
-        problems += check_pairs(o, pairs)
-    if problems:
-        raise hub.UserError("\n".join(problems))
-
-    system = np.array(chat.system(o.system), dtype=np.int64)
-    plan = make_plan(o, config, pairs, len(system))
-    record = {
-        "options": dataclasses.asdict(o),
-        "origin": origin,
-        "model": dataclasses.asdict(config),
-        "data": {"content": pairs.content, "paired": pairs.paired},
-        "plan": {"steps": len(plan.steps), "peak_lr": max(step.lr for step in plan.steps)},
-        "think_ids": {tag: chat.encode(tag) for tag in ("<think>", "</think>")},
-        "commit": cli.git_commit(),
-        "torch": torch.__version__,
-    }
-    most = max(len(step.samples) for step in plan.steps)
-    if ranks.world() > most:
-        problems.append(
-            f"{ranks.world()} ranks for {most} samples a step: --nproc_per_node={most} is the most"
-            " of use, or raise --batch"
-        )
-    if problems := problems + check_folder(o, record):
-        raise hub.UserError("\n".join(problems))
-    if not is_scratch:
-        hub.fetch(o.init, files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))  # before ranks meet
-    return Run(o, config, chat, settings, pairs, plan, system, record)
-
-
-def check_options(o: Options, origin: dict) -> list[str]:
-    """What is wrong with the options by themselves, one line a case."""
-    choices = {
-        "scale": list(SCALES),
-        "format": FORMATS,
-        "loss_mean": ("token", "sample"),
-        "device": ("cpu", "cuda"),
-        "dtype": ("bf16", "fp32"),
-        "checkpointing": ("none", "full"),
-    }
-    problems = [
-        cli.not_one_of(name, getattr(o, name), known)
-        for name, known in choices.items()
-        if getattr(o, name) not in known
-    ]
-    numbers = {name: value for name, value in vars(o).items() if isinstance(value, int | float)}
-    zero_is_fine = {"seed", "val", "val_every", "warmup", "decay", "save_minutes", "show", "ratio",
-                    "beta1", "beta2", "weight_decay"}  # fmt: skip
-    for name, value in numbers.items():
-        least = "at least 0" if name in zero_is_fine else "more than 0"
-        if not isinstance(value, bool) and not (
-            math.isfinite(value) and (value > 0 or value == 0 and name in zero_is_fine)
-        ):
-            problems.append(f"{cli.flag(name)} {value}: a number of {least}")
-        elif name in ("ratio", "beta1", "beta2") and not value <= (
-            1 if name == "ratio" else 0.9999
-        ):
-            problems.append(f"{cli.flag(name)} {value}: a share, as {getattr(Options, name)}")
-    given = {name for name, layer in origin.items() if layer == "command line"}
-    both = ", give one of the two"
-    folder = Path(o.out)
-    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryDirectory(dir=above, suffix=".tmp"):
-            why_not = ""
-    except OSError as error:
-        why_not = error.strerror
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    is_foreign = any(not name.endswith(".tmp") for name in names) and "config.json" not in names
-    cases = {
-        f"--ratio goes with --format sequential or mixed, not {o.format}": "ratio" in given
-        and o.format in ("ift", "reasoning"),
-        "--restart goes with --format sequential": o.restart and o.format != "sequential",
-        f"--batch and --batch-tokens{both}": {"batch", "batch_tokens"} <= given,
-        f"--samples and --flops-budget{both}": {"samples", "flops_budget"} <= given,
-        f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}": o.row_tokens < o.max_len,
-        "--device cuda: torch sees no GPU here; leave --device out": o.device == "cuda"
-        and not torch.cuda.is_available(),
-        f"--out {o.out}: cannot write in {above} ({why_not}); choose another": why_not,
-        f"--out {o.out}: holds files that are no run; choose a new folder": is_foreign,
-    }
-    return problems + [message for message, is_so in cases.items() if is_so]
-
-
-def check_folder(o: Options, record: dict) -> list[str]:
-    """How the run in --out, if there is one, differs from this one in what it learns."""
-    file = Path(o.out) / "config.json"
-    if not file.is_file():
-        return []
-    before, here = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(record))
-    changed = [
-        f"  {name}: {before[part].get(name)} there, {here[part].get(name)} here"
-        for part in ("options", "model", "data")
-        for name in sorted({*before[part], *here.get(part, {})} - MACHINE)
-        if part in here and before[part].get(name) != here[part].get(name)
-    ]
-    head = f"--out {o.out}: holds another run; pass its options, or another --out"
-    return ["\n".join([head, *changed])] if changed else []
-
-
-def check_pairs(o: Options, pairs: Pairs) -> list[str]:
-    """What is wrong with the data for this format, one line a case."""
-    problems = []
-    if pairs.problems and not o.skip_bad:
-        rows = listing(pairs.problems, f" (all in {pairs.folder}/meta.json)")
-        problems.append(
-            f"--data {o.data}: {rows}\n  mend them, or pass --skip-bad to leave them out"
-        )
-    needed = {"ift": o.ratio < 1, "reasoning": o.ratio > 0}
-    for name in (name for name in needed if needed[name] and name not in pairs.formats):
-        has = " and ".join(pairs.formats) or "none"
-        problems.append(f"--data {o.data}: no {name} answers in it, for {o.format}; it has {has}")
-    return problems
-
-
-def describe(run: Run) -> str:
-    """The plan in 80 columns, as --dry-run prints it."""
-    o, plan, chat = run.options, run.plan, run.chat
-    books = [plan.ledger(step) for step in plan.steps]
-    total = {key: sum(book[key] for book in books) for key in books[0]}
-    longest = max(max(plan.lengths(step.samples, step.formats)[0]) for step in plan.steps)
-    share = -(-max(book["tokens"] for book in books) // ranks.world())
-    row = min(o.row_tokens, max(longest, share))  # the longest row of any rank, about
-    width, recompute = (2 if o.dtype == "bf16" else 4), o.checkpointing == "full"
-    memory = flops.memory(run.config, row, ranks.world(), width, recompute)
-    rates = [step.lr for step in plan.steps]
-    bad = f", {len(run.pairs.problems):,} bad rows left out" if run.pairs.problems else ""
-    stops = " ".join(f"{chat.tokenizer.id_to_token(i)} ({i})" for i in chat.stop_ids)
-    return f"""\
-student    {o.scale}: {run.config.model_type}, {flops.parameters(run.config):,} parameters
-from       {o.init}
-data       {o.data}: {describe_pairs(run.pairs)}
-used       {len(plan.train):,} to train on, {len(plan.val):,} held out{bad}
-dropped    {len(plan.dropped):,} of over {o.max_len:,} tokens, from both arms
-format     {o.format}, rho {o.ratio:g}, {o.loss_mean} mean of the loss on answers
-steps      {len(plan.steps):,} of {total["samples"] / len(plan.steps):.1f} samples
-tokens     {total["tokens"]:,}, of which answers {total["answer_tokens"]:,}
-lr         {rates[0]:.3g} first, {max(rates):.3g} peak, {rates[-1]:.3g} last
-FLOPs      {total["flops_exact"]:.4g} exact, {total["flops_paper"]:.4g} by the paper's formula
-memory     {sum(memory.values()) / 1e9:.2f} GB for rows of {row:,} tokens, an estimate, of which
-           {", ".join(f"{name} {size / 1e9:.1f}" for name, size in memory.items())}
-precision  weights, gradients and moments fp32, matmuls {o.dtype}
-on         {o.device}, {ranks.world()} rank(s), rows of at most {o.row_tokens:,} tokens
-stops at   {stops}"""
 
 
 # ---- rows, forward and backward -------------------------------------------------------------
@@ -394,9 +185,13 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(describe(run))
             return 0
-        return train(run)
+        with checkpoint.only_run(Path(options.out)):
+            return train(run)
     except hub.UserError as error:
         return cli.fail(error) if ranks.local_rank() == 0 else 2
+    except KeyboardInterrupt:  # before or after the steps, which catch it themselves
+        print("interrupted; the same command goes on from what is saved", file=sys.stderr)
+        return 130
     except OSError as error:  # a full disk, say: what was whole before is whole still
         if ranks.local_rank() == 0:
             print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)

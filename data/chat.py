@@ -5,7 +5,8 @@
     answer = chat.answer("4")                   # ids ending in <|im_end|>, the target verbatim
 
 Prompt and answer are tokenised apart, so no merge crosses the seam and inference sees the ids that
-training saw. Content is encoded with special tokens off: only the renderer emits control ids.
+training saw. Content is encoded with added tokens off, but for the two think tags: only the
+renderer emits control ids.
 """
 
 import json
@@ -60,8 +61,13 @@ class Chat:
         if missing := [name for name, i in zip(control, ids, strict=True) if i is None]:
             raise hub.UserError(f"the tokenizer has no {', '.join(missing)}: not a ChatML student")
         self.source = tokenizer.to_str(pretty=True)  # tokenizer.json as the base has it
-        self.tokenizer = Tokenizer.from_str(self.source)  # ours: the next line changes it
-        self.tokenizer.encode_special_tokens = True  # `<|im_end|>` in content is ordinary text
+        fields = json.loads(self.source)
+        for token in fields[
+            "added_tokens"
+        ]:  # `<|im_end|>`, `<tool_call>` in content are plain text
+            token["special"] = token["content"] not in ("<think>", "</think>")
+        self.tokenizer = Tokenizer.from_str(json.dumps(fields))
+        self.tokenizer.encode_special_tokens = True
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.newline = self.encode("\n")
@@ -116,5 +122,6 @@ class Chat:
 
 def template(system: str = "") -> str:
     """The Jinja chat template for model/, which renders as Chat does with this system prompt."""
-    quoted = system.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return TEMPLATE.replace("SYSTEM", f"'{quoted}'")
+    for plain, escaped in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
+        system = system.replace(plain, escaped)
+    return TEMPLATE.replace("SYSTEM", f"'{system}'")

@@ -120,6 +120,11 @@ def make_plan(options, config, pairs: Pairs, prefix: int) -> Plan:
             f" --max-len {o.max_len} and {len(val)} held out by --val {o.val}: none is left to"
             " train on; pass another --max-len or --val"
         )
+    if o.samples and o.samples > len(train):
+        raise hub.UserError(
+            f"--samples {o.samples}: there are {len(train)} to train on; pass as many or fewer, or"
+            " --epochs"
+        )
     plan = Plan(o, config, pairs, prefix, train, val, dropped, [])
     if o.flops_budget:
         plan.train = train[: afford(plan)]

@@ -107,7 +107,15 @@ def test_p8_p9_seam_and_control_ids_qwen(chat):
     assert seam != chat.prompt("q")[:-1] + chat.encode("\n\n\nx")
 
 
-@pytest.mark.parametrize("system", ["", 'It\'s "a" \\ test\nof quotes'])
+@real
+def test_p9_no_added_token_is_made_of_content_but_the_think_tags(chat):
+    for token in json.loads(chat.source)["added_tokens"]:
+        ids = chat.encode(f"a {token['content']} b")
+        assert (token["id"] in ids) == (token["content"] in ("<think>", "</think>")), token
+        assert chat.decode(ids) == f"a {token['content']} b"
+
+
+@pytest.mark.parametrize("system", ["a\r\nb", "", 'It\'s "a" \\ test\nof quotes'])
 def test_p10_the_exported_template_renders_as_the_renderer_does(toy_chat, system):
     from transformers import PreTrainedTokenizerFast
 

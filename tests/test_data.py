@@ -21,8 +21,9 @@ from config import SCALES
 from data import toy
 from data.chat import Chat, load_tokenizer
 from data.pack import NO_LOSS, balance, collate, pack
-from data.pairs import describe_pairs, load_pairs, read, scan_pairs
+from data.pairs import describe_pairs, load_pairs
 from data.plan import arrange, cut, make_plan, permutation, split, wsd
+from data.rows import read, scan_pairs
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -170,6 +171,44 @@ def test_wrong_columns_broken_files_and_no_files_are_told(chat, tmp_path):
     with pytest.raises(hub.UserError, match="no such file"):
         load_pairs(str(tmp_path / "gone.jsonl"), chat, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*"))  # nothing half-written
+
+
+def test_odd_files_are_told_or_read(chat, tmp_path):
+    cache = tmp_path / "cache"
+    (tmp_path / "bom.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(row(0)).encode())
+    assert len(load_pairs(str(tmp_path / "bom.jsonl"), chat, cache).good) == 1
+    strange = {"ift": "a", "reasoning": "<think>a</think>b"}
+    write_jsonl(tmp_path / "first.jsonl", [strange, *(row(i) for i in range(9))])
+    pairs = load_pairs(str(tmp_path / "first.jsonl"), chat, cache)
+    assert pairs.problems == ["first.jsonl:1: no prompt"] and len(pairs.good) == 9
+    (tmp_path / "later.jsonl").write_text("{\n" + '{"text": 1}\n' * 500)
+    with pytest.raises(hub.UserError, match="has the columns text"):
+        load_pairs(str(tmp_path / "later.jsonl"), chat, cache)
+    write_jsonl(tmp_path / "bad.jsonl", [row(i, ift="", reasoning="") for i in range(3)])
+    (tmp_path / "empty.jsonl").write_text("")
+    for name, bad in (("bad.jsonl", 3), ("empty.jsonl", 0)):
+        pairs = load_pairs(str(tmp_path / name), chat, cache)
+        assert len(pairs.problems) == bad and not len(pairs.good)
+        assert "0 pairs with no answers" in describe_pairs(pairs)
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000 + "\n" + json.dumps(row(1)))
+    assert "invalid JSON" in load_pairs(str(tmp_path / "deep.jsonl"), chat, cache).problems[0]
+    broken = bytearray(gzip.compress(json.dumps(row(0)).encode() * 2000))
+    broken[len(broken) // 2] ^= 255
+    (tmp_path / "broken.jsonl.gz").write_bytes(broken)
+    with pytest.raises(hub.UserError, match="cannot be read to its end"):
+        load_pairs(str(tmp_path / "broken.jsonl.gz"), chat, cache)
+    folder = tmp_path / "spark"
+    (folder / "pairs.parquet").mkdir(parents=True)
+    pa.parquet.write_table(pa.Table.from_pylist([row(0)]), folder / "pairs.parquet/part-0.parquet")
+    (folder / "gone.jsonl").symlink_to(folder / "nowhere")
+    assert len(load_pairs(str(folder), chat, cache).good) == 1
+    pages = tmp_path / "pages.parquet"
+    pa.parquet.write_table(pa.Table.from_pylist([row(i) for i in range(999)]), pages)
+    damaged = bytearray(pages.read_bytes())
+    damaged[40:400] = b"x" * 360
+    pages.write_bytes(damaged)
+    with pytest.raises(hub.UserError, match="not a Parquet file that can be read"):
+        load_pairs(str(pages), chat, cache)
 
 
 def test_a_file_with_one_format_is_not_paired(chat, tmp_path):

@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT, close_weights, metrics, weights
 from safetensors.torch import load_file
 
+import prepare
 import train
 from data import toy
 from data.pack import pack
@@ -62,7 +63,7 @@ def test_p3_p20_any_ranks_rows_and_options_are_the_same_run(
     row_tokens = {(1, 1): 4096, (1, 2): 1100, (2, 1): 4096, (2, 2): 640, (4, 1): 4096, (4, 2): 260}
     options = ["--row-tokens", row_tokens[ranks, accumulation], "--checkpointing", checkpointing]
     options += ["--compile"] * compiled
-    plan = train.prepare(*train.parse([*map(str, FEW), "--cache", str(cache)])).plan
+    plan = prepare.prepare(*train.parse([*map(str, FEW), "--cache", str(cache)])).plan
     for step in plan.steps[:-1]:
         lengths, _ = plan.lengths(step.samples, step.formats)
         shares = pack(lengths, lengths, ranks, row_tokens[ranks, accumulation])

@@ -1,5 +1,6 @@
 """train.py as a user meets it: a step's arithmetic, what it writes, resuming, mistakes."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,8 +13,11 @@ from conftest import SHARED, metrics, weights
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+import checkpoint
+import cli
 import hub
 import model as models
+import prepare
 import train
 from data import toy
 
@@ -21,7 +25,7 @@ TOY = ("--scale", "toy-xs", "--format", "reasoning", "--val", "16", "--show", "0
 
 
 def prepared(*arguments):
-    return train.prepare(*train.parse([str(a) for a in arguments]))
+    return prepare.prepare(*train.parse([str(a) for a in arguments]))
 
 
 def same(a, b):
@@ -444,7 +448,7 @@ def test_bad_bases_are_told(base, cache, tmp_path, capsys):
 def test_a_data_id_without_a_network_says_how_to_pass_a_folder(base, cache, tmp_path, capsys):
     err = mistakes(["--scale", "0.5b", "--format", "ift", "--init", base, "--cache", cache,
                     "--max-len", 256, "--out", tmp_path / "run"], capsys)  # fmt: skip
-    assert "--data Scale-or-Reason/general-reasoning-ift-pairs: cannot download" in err
+    assert "--data Scale-or-Reason/general-reasoning-ift-pairs: no such path" in err
     assert "--data /path/to/general-reasoning-ift-pairs" in err
 
 
@@ -506,6 +510,77 @@ def test_dry_run_prints_the_plan_and_writes_nothing(cache, tmp_path, capsys):
     assert 0.95e10 < spent <= 1e10
 
 
+def test_more_samples_than_there_are_is_refused(cache, tmp_path, capsys):
+    arguments = [*TOY, "--samples", 10**6, "--cache", cache, "--out", tmp_path / "run"]
+    assert "there are 19984 to train on" in mistakes(arguments, capsys)
+
+
+ODD = {
+    "seed": (["--seed", 10**20], "below 2**63"),
+    "row tokens": (["--row-tokens", 0], "--row-tokens 0"),
+    "system": (["--system", "\udcff"], "not valid UTF-8"),
+    "cache": (["--cache", "README.md"], "--cache README.md: cannot write"),
+    "long name": (["--out", "x" * 300], "cannot write in"),
+    "no id": (["--data", "my/own--pairs"], "no such path here"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_options_are_one_line_not_a_traceback(case, cache, tmp_path, capsys):
+    extra, message = ODD[case]
+    err = mistakes([*TOY, "--cache", cache, "--out", tmp_path / "run", *extra], capsys)
+    assert message in err
+
+
+def test_a_model_folder_or_broken_weights_are_told(base, cache, tmp_path, capsys):
+    err = mistakes([*TOY, "--cache", cache, "--out", base], capsys)
+    assert "its config.json is not of a run" in err
+    pointer = tmp_path / "pointer"
+    shutil.copytree(base, pointer)
+    (pointer / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    err = mistakes(["--scale", "0.5b", "--format", "ift", "--data", "toy", "--cache", cache,
+                    "--init", pointer, "--max-len", 256,
+                    "--out", tmp_path / "run"], capsys)  # fmt: skip
+    assert "git lfs pull" in err and not (tmp_path / "run").exists()
+
+
+def test_two_processes_on_one_run_folder_are_refused(run, tmp_path):
+    first = run(*TOY, "--samples", "19000", "--out", tmp_path / "run", wait=False)
+    while first.poll() is None and not first.stdout.readline().startswith("step   2"):
+        pass
+    second = run(*TOY, "--samples", "19000", "--out", tmp_path / "run")
+    first.kill()
+    assert second.returncode == 2 and "another process is training there" in second.err
+    first.communicate()
+
+
+def test_two_unreadable_checkpoints_do_not_stop_a_run_from_saving(run, tmp_path):
+    assert run(*RUN, "--out", tmp_path / "run").returncode == 0
+    whole = metrics(tmp_path / "run")
+    (tmp_path / "run/summary.json").unlink()
+    for state in (tmp_path / "run/checkpoints").glob("*/rank-0.safetensors"):
+        state.write_bytes(state.read_bytes()[:-50])
+    process = run(*RUN, "--out", tmp_path / "run", wait=False)
+    wait_for_step(tmp_path / "run", 7)
+    process.kill()
+    process.communicate()
+    ended = run(*RUN, "--out", tmp_path / "run")
+    assert ended.returncode == 0 and "resuming after step" in ended.out
+    assert metrics(tmp_path / "run") == whole
+
+
+def test_moments_are_restored_to_the_device_of_their_parameter(cache, tmp_path):
+    """AdamW's fused kernels want `step` there as well; the meta device stands for a GPU."""
+    arguments = [*TOY, "--samples", "64", "--cache", str(cache), "--out", str(tmp_path / "run")]
+    assert train.main(arguments) == 0
+    model = models.build(prepared(*arguments).config, "meta")
+    parameters = dict(model.named_parameters())
+    optimizer = torch.optim.AdamW(parameters.values())
+    assert checkpoint.load(tmp_path / "run/checkpoints", parameters, optimizer) == 2
+    devices = {v.device.type for state in optimizer.state.values() for v in state.values()}
+    assert devices == {"meta"} and len(optimizer.state) == len(parameters)
+
+
 def test_restart_forgets_the_moments(cache, tmp_path):
     for name, extra in (("plain", []), ("restart", ["--restart"])):
         assert train.main(["--scale", "toy-xs", "--format", "sequential", "--ratio", "0.5",
@@ -556,8 +631,13 @@ def test_p21_rows_of_many_lengths_compile_two_graphs_a_block_and_none_later(
 def test_help_names_every_option_with_its_comment(capsys):
     with pytest.raises(SystemExit) as ended:
         train.main(["--help"])
-    out = capsys.readouterr().out
-    assert ended.value.code == 0 and "--flops-budget" in out and "rho: share of the samples" in out
+    out = " ".join(capsys.readouterr().out.partition("options:")[2].split())
+    assert ended.value.code == 0 and "rho: share of the samples" in out
+    for field in dataclasses.fields(train.Options):  # each has a comment, and so a help text
+        flag = f"--no-{cli.flag(field.name)[2:]}" if field.type is bool else cli.flag(field.name)
+        after = out.partition(f"{flag} ")[2].split(" --")[0]
+        is_plain = field.name in ("epochs", "beta1", "beta2", "weight_decay")
+        assert len(after.split()) > 2 or is_plain, (field.name, after)
 
 
 def test_scripts_know_a_path_from_a_hub_id(tmp_path):

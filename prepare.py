@@ -1,0 +1,241 @@
+"""From options to a Run: all that is known, checked and planned before any weights are read.
+
+What is wrong is reported all at once, one line a case, with what to type instead.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import cli
+import flops
+import hub
+import model as models
+import ranks
+from config import SCALES, Config
+from data import toy
+from data.chat import Chat, load_tokenizer
+from data.pairs import Pairs, describe_pairs, load_pairs
+from data.plan import Plan, make_plan
+from data.rows import listing, scan_pairs
+
+FORMATS = ("ift", "reasoning", "sequential", "mixed")
+# Options that may differ when a run goes on: they change no sample, order, weight or rate.
+OF_THE_MACHINE = {"device", "row_tokens", "checkpointing", "compile", "deterministic",
+                  "save_minutes", "cache", "show", "dry_run", "out"}  # fmt: skip
+
+
+@dataclass
+class Run:
+    """All that is known before the weights are read."""
+
+    options: object  # train.Options
+    config: Config
+    chat: Chat
+    settings: dict  # the base's tokenizer_config.json
+    pairs: Pairs
+    plan: Plan
+    system: np.ndarray  # ids before every prompt
+    record: dict  # config.json of the run folder
+
+
+def prepare(o, origin: dict) -> Run:
+    """Reads and checks everything but the weights; hub.UserError lists all that is wrong."""
+    problems = [*check_options(o, origin), *check_folder(o, {"options": dataclasses.asdict(o)})]
+
+    def attempt(work, *arguments):
+        try:
+            return work(*arguments)
+        except hub.UserError as error:
+            problems.append(str(error))
+
+    config = chat = pairs = None
+    is_scratch = o.init == "scratch"
+    if o.scale in SCALES:
+        config = SCALES[o.scale].config if is_scratch else attempt(Config.from_pretrained, o.init)
+    if config and not is_scratch and not hub.is_hub_id(o.init):
+        folder = Path(o.init).expanduser()
+        attempt(lambda: models.tensors_of(models.weight_files(folder)))
+    source = o.tokenizer or (SCALES[o.scale].base if is_scratch and config else o.init)
+    tokenizer, settings = None, {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if source == "scratch":
+        tokenizer = toy.tokenizer()
+    elif o.tokenizer or config:
+        flag = "--tokenizer" if o.tokenizer else "--init"
+        tokenizer, settings = attempt(load_tokenizer, source, flag) or (None, None)
+    if tokenizer:
+        chat = attempt(Chat, tokenizer)
+    if config and chat and config.vocab_size < chat.ids_in_use:
+        problems.append(
+            f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the"
+            f" tokenizer's {chat.ids_in_use}; pass the --tokenizer it was made with"
+        )
+    if config and config.max_position_embeddings < o.max_len:
+        most = config.max_position_embeddings
+        problems.append(f"--max-len {o.max_len}: the model reads {most} tokens; --max-len {most}")
+    if not problems:
+        pairs = attempt(load_pairs, o.data, chat, o.cache)
+    elif o.data != "toy" and not hub.is_hub_id(o.data):
+        attempt(scan_pairs, o.data, o.skip_bad)  # name its problems too, but tokenise nothing
+    if pairs:
+        problems += check_pairs(o, pairs)
+    if problems:
+        raise hub.UserError("\n".join(problems))
+
+    system = np.array(chat.system(o.system), dtype=np.int64)
+    plan = make_plan(o, config, pairs, len(system))
+    record = {
+        "options": dataclasses.asdict(o),
+        "origin": origin,
+        "model": dataclasses.asdict(config),
+        "data": {"content": pairs.content, "paired": pairs.paired},
+        "plan": {"steps": len(plan.steps), "peak_lr": max(step.lr for step in plan.steps)},
+        "think_ids": {tag: chat.encode(tag) for tag in ("<think>", "</think>")},
+        "commit": cli.git_commit(),
+        "torch": torch.__version__,
+    }
+    most = max(len(step.samples) for step in plan.steps)
+    if ranks.world() > most:
+        problems.append(
+            f"{ranks.world()} ranks for {most} samples a step: --nproc_per_node={most} is the most"
+            " of use, or raise --batch"
+        )
+    if problems := problems + check_folder(o, record):
+        raise hub.UserError("\n".join(problems))
+    if not is_scratch:
+        hub.fetch(o.init, files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))  # before ranks meet
+    return Run(o, config, chat, settings, pairs, plan, system, record)
+
+
+def check_options(o, origin: dict) -> list[str]:
+    """What is wrong with the options by themselves, one line a case."""
+    choices = {
+        "scale": list(SCALES),
+        "format": FORMATS,
+        "loss_mean": ("token", "sample"),
+        "device": ("cpu", "cuda"),
+        "dtype": ("bf16", "fp32"),
+        "checkpointing": ("none", "full"),
+    }
+    problems = [
+        cli.not_one_of(name, getattr(o, name), known)
+        for name, known in choices.items()
+        if getattr(o, name) not in known
+    ]
+    numbers = {name: value for name, value in vars(o).items() if isinstance(value, int | float)}
+    zero_is_fine = {"seed", "val", "val_every", "warmup", "decay", "save_minutes", "show", "ratio",
+                    "beta1", "beta2", "weight_decay"}  # fmt: skip
+    for name, value in numbers.items():
+        least = "at least 0" if name in zero_is_fine else "more than 0"
+        if not isinstance(value, bool) and not (
+            math.isfinite(value) and (value > 0 or value == 0 and name in zero_is_fine)
+        ):
+            problems.append(f"{cli.flag(name)} {value}: a number of {least}")
+        elif name in ("ratio", "beta1", "beta2") and not value <= (
+            1 if name == "ratio" else 0.9999
+        ):
+            problems.append(f"{cli.flag(name)} {value}: a share, between 0 and 1")
+    given = {name for name, layer in origin.items() if layer == "command line"}
+    both = ", give one of the two"
+    folder = Path(o.out)
+    above = folder
+    try:
+        above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(dir=above, suffix=".tmp"):
+            why_not = ""
+    except OSError as error:
+        why_not = error.strerror
+    names = {path.name for path in folder.iterdir()} if not why_not and folder.is_dir() else set()
+    is_foreign = any(not name.endswith(".tmp") for name in names) and "config.json" not in names
+    is_text = not any("\ud800" <= letter <= "\udfff" for letter in o.system)
+    cases = {
+        f"--ratio goes with --format sequential or mixed, not {o.format}": "ratio" in given
+        and o.format in ("ift", "reasoning"),
+        "--restart goes with --format sequential": o.restart and o.format != "sequential",
+        f"--batch and --batch-tokens{both}": {"batch", "batch_tokens"} <= given,
+        f"--samples and --flops-budget{both}": {"samples", "flops_budget"} <= given,
+        f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}": o.row_tokens < o.max_len,
+        "--device cuda: torch sees no GPU here; leave --device out": o.device == "cuda"
+        and not torch.cuda.is_available(),
+        "--system: not valid UTF-8": not is_text,
+        f"--seed {o.seed}: below 2**63": o.seed >= 2**63,
+        f"--out {o.out}: cannot write in {above} ({why_not}); choose another": why_not,
+        f"--out {o.out}: holds files that are no run; choose a new folder": is_foreign,
+    }
+    return problems + [message for message, is_so in cases.items() if is_so]
+
+
+def check_folder(o, record: dict) -> list[str]:
+    """How the run in --out, if there is one, differs from this one in what it learns."""
+    file = Path(o.out) / "config.json"
+    if not os.path.isfile(file):  # False, too, for a name that cannot be a file's
+        return []
+    here = json.loads(json.dumps(record))
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        before = {part: before[part] for part in ("options", "model", "data")}
+    except (ValueError, KeyError):
+        return [f"--out {o.out}: its config.json is not of a run; choose a new folder"]
+    changed = [
+        f"  {name}: {before[part].get(name)} there, {here[part].get(name)} here"
+        for part in ("options", "model", "data")
+        for name in sorted({*before[part], *here.get(part, {})} - OF_THE_MACHINE)
+        if part in here and before[part].get(name) != here[part].get(name)
+    ]
+    head = f"--out {o.out}: holds another run; pass its options, or another --out"
+    return ["\n".join([head, *changed])] if changed else []
+
+
+def check_pairs(o, pairs: Pairs) -> list[str]:
+    """What is wrong with the data for this format, one line a case."""
+    problems = []
+    if pairs.problems and not o.skip_bad:
+        rows = listing(pairs.problems, f" (all in {pairs.folder}/meta.json)")
+        problems.append(
+            f"--data {o.data}: {rows}\n  mend them, or pass --skip-bad to leave them out"
+        )
+    needed = {"ift": o.ratio < 1, "reasoning": o.ratio > 0}
+    for name in (name for name in needed if needed[name] and name not in pairs.formats):
+        has = " and ".join(pairs.formats) or "none"
+        problems.append(f"--data {o.data}: no {name} answers in it, for {o.format}; it has {has}")
+    return problems
+
+
+def describe(run: Run) -> str:
+    """The plan in 80 columns, as --dry-run prints it."""
+    o, plan, chat = run.options, run.plan, run.chat
+    books = [plan.ledger(step) for step in plan.steps]
+    total = {key: sum(book[key] for book in books) for key in books[0]}
+    longest = max(max(plan.lengths(step.samples, step.formats)[0]) for step in plan.steps)
+    share = -(-max(book["tokens"] for book in books) // ranks.world())
+    row = min(o.row_tokens, max(longest, share))  # the longest row of any rank, about
+    width, recompute = (2 if o.dtype == "bf16" else 4), o.checkpointing == "full"
+    memory = flops.memory(run.config, row, ranks.world(), width, recompute)
+    parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in memory.items())
+    rates = [step.lr for step in plan.steps]
+    bad = f", {len(run.pairs.problems):,} bad rows left out" if run.pairs.problems else ""
+    stops = " ".join(f"{chat.tokenizer.id_to_token(i)} ({i})" for i in chat.stop_ids)
+    return f"""\
+student    {o.scale}: {run.config.model_type}, {flops.parameters(run.config):,} parameters
+from       {o.init}
+data       {o.data}: {describe_pairs(run.pairs)}
+used       {len(plan.train):,} to train on, {len(plan.val):,} held out{bad}
+dropped    {len(plan.dropped):,} of over {o.max_len:,} tokens, from both arms
+format     {o.format}, rho {o.ratio:g}, {o.loss_mean} mean of the loss on answers
+steps      {len(plan.steps):,} of {total["samples"] / len(plan.steps):.1f} samples
+tokens     {total["tokens"]:,}, of which answers {total["answer_tokens"]:,}
+lr         {rates[0]:.3g} first, {max(rates):.3g} peak, {rates[-1]:.3g} last
+FLOPs      {total["flops_exact"]:.4g} exact, {total["flops_paper"]:.4g} by the paper's formula
+memory     {sum(memory.values()) / 1e9:.2f} GB for rows of {row:,} tokens, an estimate:
+{textwrap.indent(textwrap.fill(parts, 69), " " * 11)}
+precision  weights, gradients and moments fp32, matmuls {o.dtype}
+on         {o.device}, {ranks.world()} rank(s), rows of at most {o.row_tokens:,} tokens
+stops at   {stops}"""
