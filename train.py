@@ -217,7 +217,8 @@ def train(run: Run) -> int:
         torch.use_deterministic_algorithms(True)
 
     def wrap(model):
-        torch._dynamo.config.fail_on_recompile_limit_hit = True  # else it goes on slowly, in eager
+        if o.compile:
+            torch._dynamo.config.fail_on_recompile_limit_hit = True  # else it goes on, in eager
         for block in model.model.layers:
             block.recompute = o.checkpointing == "full"
             if o.compile:

@@ -217,6 +217,19 @@ def test_sigterm_saves_on_all_ranks_within_30_seconds(run, tmp_path):
     assert (tmp_path / f"run/checkpoints/step-{saved:08}/position.json").is_file()
 
 
+def test_a_file_that_one_rank_cannot_read_sends_all_back(run, alone, tmp_path):
+    options = (*FEW, "--save-minutes", 0, "--out", tmp_path / "run")
+    assert run(*options, ranks=2).returncode == 0
+    (tmp_path / "run/summary.json").unlink()
+    state = tmp_path / "run/checkpoints/step-00000005/rank-1.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+    ended = run(*options, ranks=2)
+    assert ended.returncode == 0 and "resuming after step 4 of 5" in ended.out, ended.err[-3000:]
+    assert ended.err.count("step-00000005 is not whole") == 1
+    assert (tmp_path / "run/checkpoints/unreadable-step-00000005").is_dir()
+    assert_same_run(tmp_path / "run", alone)
+
+
 def stop_after_some_steps(run, options, folder):
     process = run(*options, ranks=2, wait=False)
     wait_for_steps(folder, 4, process)

@@ -243,11 +243,20 @@ def test_p11_p12_the_export_stops_and_renders_in_transformers(base, cache, tmp_p
     assert json.loads((tmp_path / "run/config.json").read_text())["think_ids"]["<think>"] == [373]
 
 
-def test_p17_masters_and_moments_are_fp32_under_bf16_matmuls(cache, tmp_path):
+def test_p17_p18_masters_moments_and_rope_are_fp32_under_bf16(cache, tmp_path, monkeypatch):
+    rotate, seen = models.rotate, set()
+
+    def watched(x, cos, sin):
+        seen.add((x.dtype, cos.dtype, sin.dtype))
+        return rotate(x, cos, sin)
+
+    monkeypatch.setattr(models, "rotate", watched)
     arguments = ["--scale", "toy-s", "--format", "ift", "--samples", "640", "--cache", str(cache),
                  "--show", "0"]  # fmt: skip
     for dtype in ("bf16", "fp32"):
         assert train.main([*arguments, "--dtype", dtype, "--out", str(tmp_path / dtype)]) == 0
+    fp32 = torch.float32  # sharding casts weights to bf16, but must not cast the tables
+    assert seen == {(torch.bfloat16, fp32, fp32), (fp32, fp32, fp32)}
     state = next((tmp_path / "bf16/checkpoints").glob("*/rank-0.safetensors"))
     assert {tensor.dtype for tensor in load_file(state).values()} == {torch.float32}
     assert {t.dtype for t in weights(tmp_path / "bf16").values()} == {torch.bfloat16}
