@@ -183,7 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = prepare(options, origin)
         if options.dry_run:
-            print(describe(run))
+            if ranks.rank() == 0:
+                print(describe(run))
             return 0
         with checkpoint.only_run(Path(options.out)):
             return train(run)
