@@ -5,6 +5,7 @@ from r * ceil(n / W). One process in fp32 is not sharded at all; everything belo
 """
 
 import os
+import sys
 
 import torch
 import torch.distributed as dist
@@ -31,14 +32,22 @@ def start(device: str) -> torch.device:
     backend = "nccl" if device == "cuda" else "gloo"
     if "RANK" in os.environ:
         dist.init_process_group(backend)
-    else:  # started without torchrun
+    elif not dist.is_initialized():  # started without torchrun
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     return torch.device(device, local_rank() if device == "cuda" else None)
 
 
-def stop():
-    if dist.is_initialized():
-        dist.destroy_process_group()
+def leave(code: int):
+    """Ends this process, under torchrun without winding down the interpreter.
+
+    A thread of gloo's may still hold a tensor; one that lets go of it while Python winds down
+    aborts the process, and torchrun then ends the others (LOG.md has how often).
+    """
+    if "RANK" not in os.environ:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def shard(model, dtype: str):

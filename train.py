@@ -197,8 +197,6 @@ def main(arguments: list[str] | None = None) -> int:
         if ranks.local_rank() == 0:
             print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)
         return 1
-    finally:
-        ranks.stop()
 
 
 def train(run: Run) -> int:
@@ -385,4 +383,4 @@ def peak_memory(device: torch.device) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ranks.leave(main())

@@ -328,7 +328,7 @@ before = anonymous()
 models.load(sys.argv[1], before_memory=wrap)
 if ranks.rank() == 0:
     print((anonymous() - before) / mine[0], mine[0])
-ranks.stop()
+ranks.leave(0)
 """
 
 
