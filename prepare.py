@@ -117,6 +117,12 @@ def prepare(o, origin: dict) -> Run:
 
 def check_options(o, origin: dict) -> list[str]:
     """What is wrong with the options by themselves, one line a case."""
+    problems = []
+
+    def report(is_wrong, message):
+        if is_wrong:
+            problems.append(message)
+
     choices = {
         "scale": list(SCALES),
         "format": FORMATS,
@@ -125,52 +131,43 @@ def check_options(o, origin: dict) -> list[str]:
         "dtype": ("bf16", "fp32"),
         "checkpointing": ("none", "full"),
     }
-    problems = [
-        cli.not_one_of(name, getattr(o, name), known)
-        for name, known in choices.items()
-        if getattr(o, name) not in known
-    ]
-    numbers = {name: value for name, value in vars(o).items() if isinstance(value, int | float)}
-    zero_is_fine = {"seed", "val", "val_every", "warmup", "decay", "save_minutes", "show", "ratio",
-                    "beta1", "beta2", "weight_decay"}  # fmt: skip
-    for name, value in numbers.items():
-        least = "at least 0" if name in zero_is_fine else "more than 0"
-        if not isinstance(value, bool) and not (
-            math.isfinite(value) and (value > 0 or value == 0 and name in zero_is_fine)
-        ):
-            problems.append(f"{cli.flag(name)} {value}: a number of {least}")
-        elif name in ("ratio", "beta1", "beta2") and not value <= (
-            1 if name == "ratio" else 0.9999
-        ):
-            problems.append(f"{cli.flag(name)} {value}: a share, between 0 and 1")
+    for name, known in choices.items():
+        value = getattr(o, name)
+        report(value not in known, cli.not_one_of(name, value, known))
+    may_be_zero = {"seed", "val", "val_every", "warmup", "decay", "save_minutes", "show", "ratio",
+                   "beta1", "beta2", "weight_decay"}  # fmt: skip
+    for name, value in vars(o).items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            is_fine = math.isfinite(value) and (value > 0 or value == 0 and name in may_be_zero)
+            least = "at least 0" if name in may_be_zero else "more than 0"
+            report(not is_fine, f"{cli.flag(name)} {value}: a number of {least}")
+    report(o.ratio > 1, f"--ratio {o.ratio}: a share, at most 1")
+    report(max(o.beta1, o.beta2) >= 1, "--beta1 and --beta2: below 1")
+    report(o.seed >= 2**63, f"--seed {o.seed}: below 2**63")
+    report(any("\ud800" <= c <= "\udfff" for c in o.system), "--system: not valid UTF-8")
+    report(o.row_tokens < o.max_len, f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}")
+
     given = {name for name, layer in origin.items() if layer == "command line"}
-    both = ", give one of the two"
-    folder = Path(o.out)
-    above = folder
+    one_format = o.format in ("ift", "reasoning")
+    report("ratio" in given and one_format, "--ratio goes with --format sequential or mixed")
+    report(o.restart and o.format != "sequential", "--restart goes with --format sequential")
+    for pair in (("batch", "batch_tokens"), ("samples", "flops_budget")):
+        flags = " and ".join(map(cli.flag, pair))
+        report(given.issuperset(pair), f"{flags}: give one of the two")
+    no_gpu = o.device == "cuda" and not torch.cuda.is_available()
+    report(no_gpu, "--device cuda: torch sees no GPU here; leave --device out")
+
+    above = folder = Path(o.out)
     try:
         above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryDirectory(dir=above, suffix=".tmp"):
-            why_not = ""
+            names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        is_foreign = any(not n.endswith(".tmp") for n in names) and "config.json" not in names
+        report(is_foreign, f"--out {o.out}: holds files that are no run; choose a new folder")
     except OSError as error:
-        why_not = error.strerror
-    names = {path.name for path in folder.iterdir()} if not why_not and folder.is_dir() else set()
-    is_foreign = any(not name.endswith(".tmp") for name in names) and "config.json" not in names
-    is_text = not any("\ud800" <= letter <= "\udfff" for letter in o.system)
-    cases = {
-        f"--ratio goes with --format sequential or mixed, not {o.format}": "ratio" in given
-        and o.format in ("ift", "reasoning"),
-        "--restart goes with --format sequential": o.restart and o.format != "sequential",
-        f"--batch and --batch-tokens{both}": {"batch", "batch_tokens"} <= given,
-        f"--samples and --flops-budget{both}": {"samples", "flops_budget"} <= given,
-        f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}": o.row_tokens < o.max_len,
-        "--device cuda: torch sees no GPU here; leave --device out": o.device == "cuda"
-        and not torch.cuda.is_available(),
-        "--system: not valid UTF-8": not is_text,
-        f"--seed {o.seed}: below 2**63": o.seed >= 2**63,
-        f"--out {o.out}: cannot write in {above} ({why_not}); choose another": why_not,
-        f"--out {o.out}: holds files that are no run; choose a new folder": is_foreign,
-    }
-    return problems + [message for message, is_so in cases.items() if is_so]
+        why = f"cannot write in {above} ({error.strerror})"
+        report(True, f"--out {o.out}: {why}; choose another")
+    return problems
 
 
 def check_folder(o, record: dict) -> list[str]:
