@@ -32,9 +32,15 @@ def start(device: str) -> torch.device:
     backend = "nccl" if device == "cuda" else "gloo"
     if "RANK" in os.environ:
         dist.init_process_group(backend)
-    elif not dist.is_initialized():  # started without torchrun
+    else:  # started without torchrun
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     return torch.device(device, local_rank() if device == "cuda" else None)
+
+
+def stop():
+    """Ends the group of a process that started without torchrun, which may yet train another run."""
+    if dist.is_initialized() and "RANK" not in os.environ:
+        dist.destroy_process_group()
 
 
 def leave(code: int):

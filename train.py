@@ -197,6 +197,8 @@ def main(arguments: list[str] | None = None) -> int:
         if ranks.local_rank() == 0:
             print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)
         return 1
+    finally:
+        ranks.stop()
 
 
 def train(run: Run) -> int:
