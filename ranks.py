@@ -38,7 +38,7 @@ def start(device: str) -> torch.device:
 
 
 def stop():
-    """Ends the group of a process that started without torchrun, which may yet train another run."""
+    """Ends the group of a process started without torchrun, which may yet train another run."""
     if dist.is_initialized() and "RANK" not in os.environ:
         dist.destroy_process_group()
 
