@@ -97,7 +97,7 @@ class Config:
         )
 
     def to_dict(self, dtype: str = "float32", eos: list[int] | None = None) -> dict:
-        """The fields of a config.json that transformers 4 and 5 and vLLM all read.
+        """The fields of a config.json in old and new names; read back by transformers 5 in the tests.
 
         dtype: of the saved weights, "float32" or "bfloat16". eos: ids that end an answer.
         """
