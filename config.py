@@ -97,7 +97,7 @@ class Config:
         )
 
     def to_dict(self, dtype: str = "float32", eos: list[int] | None = None) -> dict:
-        """The fields of a config.json in old and new names; read back by transformers 5 in the tests.
+        """The fields of a config.json, in old and new names; the tests read it with transformers 5.
 
         dtype: of the saved weights, "float32" or "bfloat16". eos: ids that end an answer.
         """
