@@ -16,6 +16,7 @@ FAMILIES = {
     "qwen3": {"architecture": "Qwen3ForCausalLM", "qkv_bias": False, "qk_norm": True},
     "llama": {"architecture": "LlamaForCausalLM", "qkv_bias": False, "qk_norm": False},
 }
+MIXTURES = {"qwen3_moe": "qwen3"}  # counted by flops.py, served by vLLM; model.py builds none
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Config:
         return FAMILIES[self.model_type]["qk_norm"]
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> "Config":
-        """Reads config.json of a local folder or Hub id.
+    def from_pretrained(cls, path: str | Path, mixtures: bool = False) -> "Config":
+        """Reads config.json of a local folder or Hub id; mixtures: a Mixture will do as well.
 
         Raises hub.UserError for a missing file, an unknown family, or an option that this decoder
         does not compute (sliding windows, scaled RoPE, another activation, other biases).
@@ -54,18 +55,25 @@ class Config:
         if not file.is_file():
             raise hub.UserError(f"{path}: no config.json there; pass a Hugging Face model folder")
         try:
-            return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
+            return cls.from_dict(json.loads(file.read_text(encoding="utf-8")), mixtures)
         except (ValueError, KeyError, TypeError) as error:
             missing = f"no {error}" if isinstance(error, KeyError) else error
             raise hub.UserError(f"{file}: {missing}") from error
 
     @classmethod
-    def from_dict(cls, raw: dict) -> "Config":
+    def from_dict(cls, raw: dict, mixtures: bool = False) -> "Config":
         """From the fields of a Hugging Face config.json; ValueError for what is not supported.
 
         Old files have rope_theta and rope_scaling, files of transformers 5 rope_parameters.
         """
         family = raw.get("model_type")
+        experts = {}
+        if mixtures and family in MIXTURES:
+            if raw.get("mlp_only_layers") or raw.get("decoder_sparse_step", 1) != 1:
+                raise ValueError("mlp_only_layers, decoder_sparse_step: every layer must be sparse")
+            family = MIXTURES[family]
+            names = ("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+            cls, experts = Mixture, {name: raw[name] for name in names}
         if family not in FAMILIES:
             raise ValueError(f"model_type {family!r} is not one of {', '.join(FAMILIES)}")
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
@@ -94,6 +102,7 @@ class Config:
             max_position_embeddings=raw.get("max_position_embeddings", 32768),
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
             model_type=family,
+            **experts,
         )
 
     def to_dict(self, dtype: str = "float32", eos: list[int] | None = None) -> dict:
@@ -119,6 +128,15 @@ class Config:
 
 
 @dataclass(frozen=True)
+class Mixture(Config):
+    """The shape of a mixture of experts: every token passes num_experts_per_tok feed-forwards."""
+
+    num_experts: int = 0
+    num_experts_per_tok: int = 0
+    moe_intermediate_size: int = 0
+
+
+@dataclass(frozen=True)
 class Scale:
     """A student: the base it starts from, its peak learning rates, its shape."""
 
@@ -141,6 +159,11 @@ def _toy(lr, d, f, layers, heads, kv_heads):
                    max_position_embeddings=2048)  # fmt: skip
     return Scale("scratch", {"ift": lr, "reasoning": lr}, shape)
 
+
+# The paper's teacher, 235B parameters of which 22B see a token.
+TEACHER = Mixture(151_936, 4096, 12_288, 94, 64, 4, 128, max_position_embeddings=40_960,
+                  tie_word_embeddings=False, model_type="qwen3", num_experts=128,
+                  num_experts_per_tok=8, moe_intermediate_size=1536)  # fmt: skip
 
 LONG = 131_072
 SCALES = {

@@ -26,13 +26,29 @@ def peak(device_name: str) -> float | None:
     return next((flops for name, flops in PEAK.items() if name in device_name), None)
 
 
-def parameters(config) -> int:
-    """Number of parameters, a tied head counted once."""
-    d, f, D = config.hidden_size, config.intermediate_size, config.head_dim
+def feed_forward(config) -> tuple[int, int]:
+    """(f, multiply-adds a token): a layer's active feed-forward width, and its matmuls.
+
+    Of a mixture of experts a token passes its chosen experts and the router's [d, experts] matmul.
+    """
+    d, experts = config.hidden_size, getattr(config, "num_experts", 0)
+    if not experts:
+        return config.intermediate_size, 3 * d * config.intermediate_size
+    f = config.num_experts_per_tok * config.moe_intermediate_size
+    return f, 3 * d * f + d * experts
+
+
+def parameters(config, active: bool = False) -> int:
+    """Number of parameters, a tied head counted once; active: only those that a token passes."""
+    d, D = config.hidden_size, config.head_dim
+    f, feed = feed_forward(config)
+    experts = getattr(config, "num_experts", 0)
+    if experts and not active:
+        feed += 3 * d * (experts * config.moe_intermediate_size - f)
     H, K = config.num_attention_heads, config.num_key_value_heads
     bias = (H + 2 * K) * D if config.qkv_bias else 0
     norms = 2 * d + (2 * D if config.qk_norm else 0)
-    layer = 2 * d * H * D + 2 * d * K * D + bias + 3 * d * f + norms
+    layer = 2 * d * H * D + 2 * d * K * D + bias + feed + norms
     embeddings = config.vocab_size * d * (1 if config.tie_word_embeddings else 2)
     return embeddings + config.num_hidden_layers * layer + d
 
@@ -44,7 +60,7 @@ def forward(config, length: int, head: int | None = None, method: str = "exact",
     length: tokens l. head: positions where the head is computed (None: all). method: "exact" or
     "paper" (equations 1-4). causal=False counts all l x l pairs in "exact", as a profiler does.
     """
-    V, d, f = config.vocab_size, config.hidden_size, config.intermediate_size
+    V, d, (f, feed) = config.vocab_size, config.hidden_size, feed_forward(config)
     h, L, l = config.num_attention_heads, config.num_hidden_layers, length  # noqa: E741
     head = length if head is None else head
     if method == "paper":
@@ -52,7 +68,7 @@ def forward(config, length: int, head: int | None = None, method: str = "exact",
         return 2 * l * V * d + L * attention + 4 * d * f * L * l + 2 * head * d * V
     assert method == "exact", f"{method=}"
     D, K = config.head_dim, config.num_key_value_heads
-    linear = 2 * l * (2 * d * h * D + 2 * d * K * D + 3 * d * f)
+    linear = 2 * l * (2 * d * h * D + 2 * d * K * D + feed)
     pairs = l * (l + 1) // 2 if causal else l * l
     return L * (linear + 4 * h * D * pairs) + 2 * head * d * V
 
@@ -72,6 +88,25 @@ def train(config, lengths, answers=None, recompute: bool = False, method: str = 
         if recompute:
             total += forward(config, int(length), 0, method)
     return total
+
+
+def inference(config, prompt: int, generated: int, method: str = "exact") -> int:
+    """FLOPs of one answer with a KV cache: the prompt's prefill, then one step a generated token.
+
+    The i-th step attends to prompt + i keys, itself among them (equations 5 and 6); the head is
+    computed at the prompt's last token and at every generated one. Closed form: a step is linear in
+    its number of keys, so g of them are g times the constant part plus the slope times their sum.
+    """
+    V, d, (f, feed) = config.vocab_size, config.hidden_size, feed_forward(config)
+    h, L, g = config.num_attention_heads, config.num_hidden_layers, generated
+    keys = g * prompt + g * (g + 1) // 2
+    if method == "paper":
+        steps = g * (4 * d * V + 8 * L * d * d + 4 * L * d * f) + keys * L * (4 * d + 3 * h)
+    else:
+        D, K = config.head_dim, config.num_key_value_heads
+        linear = 2 * (2 * d * h * D + 2 * d * K * D + feed)
+        steps = g * (L * linear + 2 * d * V) + keys * L * 4 * h * D
+    return forward(config, prompt, head=1, method=method) + steps
 
 
 def memory(config, row_tokens: int, ranks: int = 1, compute_bytes: int = 2,
