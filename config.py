@@ -160,6 +160,26 @@ def _toy(lr, d, f, layers, heads, kv_heads):
     return Scale("scratch", {"ift": lr, "reasoning": lr}, shape)
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """Prompts that the paper's teacher answered twice; mean lengths in bytes, as published."""
+
+    data: str  # Hub id
+    pairs: int  # that the paper trained on
+    bytes: dict  # of "prompt" and of the answer in each format
+    bytes_per_token: float  # Qwen2.5's tokenizer on text of this kind: LOG.md
+
+    def tokens(self, part: str) -> int:
+        return round(self.bytes[part] / self.bytes_per_token)
+
+
+CORPORA = {
+    "general": Corpus("Scale-or-Reason/general-reasoning-ift-pairs", 1_300_000,
+                      {"prompt": 558, "ift": 1739, "reasoning": 10_365}, 4.0),
+    "math": Corpus("Scale-or-Reason/math-reasoning-ift-pairs", 300_000,
+                   {"prompt": 293, "ift": 3522, "reasoning": 27_581}, 2.5),
+}  # fmt: skip
+
 # The paper's teacher, 235B parameters of which 22B see a token.
 TEACHER = Mixture(151_936, 4096, 12_288, 94, 64, 4, 128, max_position_embeddings=40_960,
                   tie_word_embeddings=False, model_type="qwen3", num_experts=128,
