@@ -12,12 +12,14 @@ from pathlib import Path
 import hub
 
 
-def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda given: {}):
+def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda given: {},
+          positional: str = ""):  # fmt: skip
     """(options, origin): an `options_class` filled by layers; the layer each non-default is from.
 
     A field `name: type = default  # comment` becomes --name with the comment as its help; None in a
     type means "not given". layers(given) returns {layer: {field: value}} between the defaults and
-    the command line, later ones on top.
+    the command line, later ones on top. The field `positional` is given without a flag: once, or if
+    its type is list as often as one likes.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -29,6 +31,11 @@ def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda gi
         kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
         action = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
         text = comments.get(field.name, "").replace("%", "%%")
+        if field.name == positional:
+            many = {"nargs": "*"} if kind is list else {"nargs": "?"}
+            default = {"default": argparse.SUPPRESS, "metavar": field.name.upper()}
+            parser.add_argument(field.name, help=text, **many, **default)
+            continue
         parser.add_argument(flag(field.name), default=argparse.SUPPRESS, help=text, **action)
     given = vars(parser.parse_args(arguments))
     options, origin = options_class(), {}

@@ -31,6 +31,9 @@ FORMATS = ("ift", "reasoning", "sequential", "mixed")
 # Options that may differ when a run goes on: they change no sample, order, weight or rate.
 OF_THE_MACHINE = {"device", "row_tokens", "checkpointing", "compile", "deterministic",
                   "save_minutes", "cache", "show", "dry_run", "out"}  # fmt: skip
+# Options of the recipe: runs that differ in one are never averaged as seeds of each other.
+RECIPE = ("init", "epochs", "max_len", "system", "batch", "batch_tokens", "lr", "warmup", "decay",
+          "loss_mean", "restart", "beta1", "beta2", "weight_decay", "clip")  # fmt: skip
 
 
 @dataclass
@@ -45,6 +48,13 @@ class Run:
     plan: Plan
     system: np.ndarray  # ids before every prompt
     record: dict  # config.json of the run folder
+
+    @property
+    def variant(self) -> str:
+        """The recipe's options that the command line changed, as typed; "" for the paper's."""
+        o, origin = self.options, self.record["origin"]
+        changed = [name for name in RECIPE if origin.get(name) == "command line"]
+        return " ".join(f"{cli.flag(name)} {getattr(o, name)}" for name in changed)
 
 
 def prepare(o, origin: dict) -> Run:

@@ -336,7 +336,10 @@ def train(run: Run) -> int:
         "format": o.format,
         "ratio": o.ratio,
         "seed": o.seed,
+        "data": o.data,
+        "content": run.pairs.content,  # a hash: only runs on the same pairs are compared
         "paired": run.pairs.paired,
+        "variant": run.variant,
         "parameters": flops.parameters(run.config),
         "pairs": len(plan.train),
         "dropped_pairs": len(plan.dropped),

@@ -1,0 +1,453 @@
+"""Finished runs read, checked, and grouped into arms: what pareto.py compares.
+
+A run's summary.json is enough. Where scores/<benchmark>.jsonl is there too, intervals are paired
+over the items that runs share, and the lengths of right and wrong answers are known.
+"""
+
+import json
+import math
+import zlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+METHODS = ("exact", "paper")
+FORMATS = ("ift", "reasoning", "sequential", "mixed")
+
+
+@dataclass
+class Score:
+    """One run on one benchmark; tokens and FLOPs are means per answer, rates are shares 0..1."""
+
+    family: str
+    n: int  # items
+    accuracy: float
+    stderr: float | None
+    flops: dict[str, float]  # inference, by method
+    prompt_tokens: float | None = None
+    generated_tokens: float | None = None
+    generated_tokens_right: float | None = None
+    generated_tokens_wrong: float | None = None
+    truncated: float | None = None
+    no_answer: float | None = None
+    opened_think: float | None = None
+    items: dict | None = None  # of scores/*.jsonl: id, value, and tokens, each [n]
+
+
+@dataclass
+class Run:
+    name: str
+    corpus: str
+    scale: str
+    size: float  # parameters, in billions
+    format: str
+    ratio: float
+    seed: int
+    samples: int
+    variant: str
+    train: dict[str, float]  # FLOPs, by method
+    scores: dict[str, Score]
+
+
+@dataclass
+class Arm:
+    """What is compared: runs alike in all but the seed."""
+
+    label: str
+    corpus: str
+    scale: str
+    size: float
+    format: str
+    ratio: float
+    samples: int
+    variant: str
+    runs: list[Run]
+
+
+@dataclass
+class Flags:
+    """What is wrong with the input and what was done about it; nothing is averaged silently."""
+
+    rows: list[dict] = field(default_factory=list)
+
+    def add(self, where: str, problem: str, consequence: str):
+        row = {"where": where, "problem": problem, "consequence": consequence}
+        if row not in self.rows[-50:]:
+            self.rows.append(row)
+
+
+# ---- reading --------------------------------------------------------------------------------
+
+
+def read(folders: list[Path], flags: Flags) -> list[Run]:
+    """The runs in `folders`, each of which is a run or holds runs at any depth, sorted by name.
+
+    What cannot be used is flagged by name: a folder that is no run, an unfinished one, a summary
+    with missing or impossible fields.
+    """
+    runs = []
+    for root in folders:
+        found = sorted(root.rglob("summary.json"))
+        homes = {file.parent for file in found}
+        above = {parent for home in homes for parent in home.parents} | homes
+        for child in sorted(root.iterdir()) if root not in homes else ():
+            if child.is_dir() and child not in above:
+                is_begun = (child / "config.json").is_file()
+                why = "not finished (no summary.json)" if is_begun else "not a run"
+                flags.add(str(child), why, "left out")
+        for file in found:
+            name = file.parent.name if file.parent == root else str(file.parent.relative_to(root))
+            try:
+                raw = json.loads(file.read_text(encoding="utf-8"))
+                runs.append(read_run(name, raw, file.parent, flags))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                missing = f"no {error}" if isinstance(error, KeyError) else str(error)
+                flags.add(str(file.parent), f"summary.json: {missing}", "left out")
+    return sorted(runs, key=lambda run: run.name)
+
+
+def read_run(name: str, raw: dict, folder: Path, flags: Flags) -> Run:
+    """A Run from the fields of its summary.json; ValueError, TypeError or KeyError if unusable."""
+    if raw["format"] not in FORMATS:
+        raise ValueError(f"format {raw['format']!r} is not one of {', '.join(FORMATS)}")
+    train = costs(raw["train_flops"], "train_flops")
+    if not train:
+        raise ValueError("train_flops has neither paper nor exact")
+    if not raw.get("paired", True):
+        flags.add(
+            name, "trained on pairs without both formats", "compared, but arms differ in data"
+        )
+    entries = raw.get("benchmarks")
+    if not entries:  # families alone will do: each is then its own only benchmark
+        entries = {k: {**v, "family": k} for k, v in (raw.get("families") or {}).items()}
+    if not entries:
+        flags.add(name, "not evaluated", "left out; python evaluate.py asks it the benchmarks")
+    scores = {}
+    for benchmark, entry in entries.items():
+        if "accuracy" in entry and entry["accuracy"] is None:
+            continue  # no accuracy by design, such as summaries without a jury
+        try:
+            score = read_score(entry)
+        except (ValueError, TypeError, KeyError) as error:
+            missing = f"no {error}" if isinstance(error, KeyError) else str(error)
+            flags.add(f"{name}: {benchmark}", missing, "left out")
+            continue
+        score.items = read_items(folder / "scores" / f"{benchmark}.jsonl", score, name, flags)
+        scores[benchmark] = score
+    sizes = float(raw.get("parameters") or 0) / 1e9
+    if not (math.isfinite(sizes) and sizes > 0):
+        raise ValueError(f"parameters {raw.get('parameters')}: a number above 0")
+    data = str(raw.get("data") or "pairs")
+    return Run(
+        name=name,
+        corpus=f"{Path(data).stem}\0{raw.get('content') or data}",  # arms() shortens it
+        scale=str(raw["scale"]),
+        size=sizes,
+        format=raw["format"],
+        ratio=float(raw.get("ratio", raw["format"] == "reasoning")),
+        seed=int(raw.get("seed", 0)),
+        samples=int(raw.get("samples") or 0),
+        variant=str(raw.get("variant") or ""),
+        train=train,
+        scores=scores,
+    )
+
+
+def read_score(entry: dict) -> Score:
+    numbers = {k: v for k, v in entry.items() if k in Score.__dataclass_fields__}
+    numbers.pop("items", None)
+    score = Score(**numbers, flops=costs(entry.get("inference_flops") or {}, "inference_flops"))
+    if not isinstance(score.family, str):
+        raise ValueError(f"family {score.family!r}: a name")
+    if not (isinstance(score.n, int) and score.n > 0):
+        raise ValueError(f"n {score.n}: a count above 0")
+    if not 0 <= score.accuracy <= 1:  # False for NaN, too
+        raise ValueError(f"accuracy {score.accuracy}: a share from 0 to 1")
+    if score.stderr is None or not (math.isfinite(score.stderr) and score.stderr > 0):
+        score.stderr = math.sqrt(score.accuracy * (1 - score.accuracy) / score.n)
+    return score
+
+
+def costs(raw: dict, name: str) -> dict[str, float]:
+    found = {method: float(raw[method]) for method in METHODS if raw.get(method) is not None}
+    for method, value in found.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name}.{method} {value}: FLOPs above 0")
+    return found
+
+
+def read_items(file: Path, score: Score, name: str, flags: Flags) -> dict | None:
+    """The columns of a scores file, sorted by id; None where it is missing or contradicts."""
+    if not file.is_file():
+        return None
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        rows.sort(key=lambda row: str(row["id"]))
+        columns = ("value", "prompt_tokens", "generated_tokens", "correct")
+        items = {c: np.array([row.get(c, np.nan) for row in rows], dtype=float) for c in columns}
+        items["id"] = tuple(str(row["id"]) for row in rows)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        flags.add(f"{name}: {file.name}", f"cannot be read ({error})", "interval from n alone")
+        return None
+    is_same = len(rows) == score.n and abs(items["value"].mean() - score.accuracy) < 1e-6
+    if not is_same:
+        problem = f"{len(rows)} items do not give summary.json's {score.accuracy:.4f} of {score.n}"
+        flags.add(f"{name}: {file.name}", problem, "interval from n alone")
+    return items if is_same else None
+
+
+# ---- arms -----------------------------------------------------------------------------------
+
+
+def arms(runs: list[Run], method: str, flags: Flags) -> dict[str, list[Arm]]:
+    """{corpus: its arms}; only runs on the same pairs, counted by the same method, are compared."""
+    counts = Counter(stem for stem, _ in {tuple(run.corpus.split("\0")) for run in runs})
+    groups = defaultdict(list)
+    for run in runs:
+        stem, content = run.corpus.split("\0")
+        corpus = stem if counts[stem] == 1 else f"{stem}-{content[:8]}"
+        if method not in run.train:
+            flags.add(run.name, f"train_flops has no {method!r}", "left out; see --method")
+        elif run.scores:
+            # one format is one ratio: an ift run has no share to differ in
+            ratio = {"ift": 0.0, "reasoning": 1.0}.get(run.format, run.ratio)
+            key = (corpus, run.scale, run.format, ratio, run.samples, run.variant)
+            groups[key].append(run)
+    found = []
+    for (corpus, scale, format, ratio, samples, variant), members in groups.items():
+        spent = [run.train[method] for run in members]
+        parts = [members]
+        if max(spent) > 1.2 * min(spent):
+            names = f"{members[0].name} to {members[-1].name}"
+            problem = f"{len(members)} runs of one name, train FLOPs from {min(spent):.2e} to"
+            flags.add(names, f"{problem} {max(spent):.2e}", "kept apart")
+            parts = [[run] for run in members]
+        seeds = Counter(run.seed for run in members)
+        if len(parts) == 1 and max(seeds.values()) > 1:
+            names = ", ".join(run.name for run in members if seeds[run.seed] > 1)
+            flags.add(names, "the same arm with the same seed", "all but the first left out")
+            parts = [list({run.seed: run for run in reversed(members)}.values())[::-1]]
+        share = f" {ratio:.0%}" if format in ("sequential", "mixed") else ""
+        for part in parts:
+            label = f"{scale} {format}{share}"
+            size = float(np.mean([run.size for run in part]))
+            found.append(Arm(label, corpus, scale, size, format, ratio, samples, variant, part))
+    by_label = defaultdict(list)
+    for arm in found:
+        by_label[arm.corpus, arm.label].append(arm)
+    for alike in by_label.values():
+        if len(alike) > 1:  # say more only where the short label does not tell arms apart
+            tell_apart(alike)
+    one_seed = [arm.label for arm in found if len(arm.runs) == 1]
+    if one_seed:
+        flags.add(shorten(one_seed), "one seed", "intervals cover the choice of items only")
+    by_corpus = defaultdict(list)
+    for arm in sorted(found, key=lambda arm: (arm.size, FORMATS.index(arm.format), arm.ratio)):
+        by_corpus[arm.corpus].append(arm)
+    return dict(sorted(by_corpus.items()))
+
+
+def tell_apart(alike: list[Arm]):
+    """Lengthens the labels of arms of one label by what tells them apart."""
+    several = len({arm.samples for arm in alike}) > 1
+    for arm in alike:
+        more = [f"{arm.samples:,} samples"] if several else []
+        more += [arm.variant] if arm.variant else []
+        arm.label = ", ".join([arm.label, *more])
+    if len({arm.label for arm in alike}) < len(alike):
+        for arm in alike:
+            arm.label += f" ({arm.runs[0].name})"
+
+
+def shorten(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+# ---- one family or benchmark: every arm's accuracy, its draws, its costs ---------------------
+
+
+@dataclass
+class Cells:
+    """Arms on one family or benchmark: n arms, B bootstrap draws."""
+
+    name: str
+    arms: list[Arm]
+    accuracy: np.ndarray  # [n], mean over seeds and benchmarks
+    draws: np.ndarray  # [B, n]
+    costs: dict[str, np.ndarray]  # "train": FLOPs, "inference": FLOPs per answer (NaN: unknown)
+    benchmarks: tuple[str, ...]
+    items: int
+
+    @property
+    def low(self):
+        return np.percentile(self.draws, 2.5, axis=0)
+
+    @property
+    def high(self):
+        return np.percentile(self.draws, 97.5, axis=0)
+
+    def mean(self, name: str) -> np.ndarray:
+        """[n] mean of a field of Score over seeds and benchmarks; NaN where a run lacks it."""
+        values = [
+            [getattr(run.scores[b], name) for run in arm.runs for b in self.benchmarks]
+            for arm in self.arms
+        ]
+        return np.array([np.nan if None in row else np.mean(row) for row in values])
+
+
+def families(arms: list[Arm]) -> dict[str, list[str]]:
+    """{family: its benchmarks}, in order."""
+    found = defaultdict(set)
+    for arm in arms:
+        for run in arm.runs:
+            for benchmark, score in run.scores.items():
+                found[score.family].add(benchmark)
+    return {family: sorted(found[family]) for family in sorted(found)}
+
+
+def family_cells(arms: list[Arm], method: str, draws: int, flags: Flags) -> dict[str, Cells]:
+    """Cells of every family and of "all", the mean of the families, from the same draws.
+
+    A family's benchmarks are those that most of its runs have; a run that lacks one is left out of
+    the family, by name, and an arm without a complete family is left out of "all".
+    """
+    found = {}
+    for family, names in families(arms).items():
+        held = Counter()
+        for arm in arms:
+            for run in arm.runs:
+                held[tuple(b for b in names if b in run.scores)] += 1
+        held.pop((), None)
+        common = max(held, key=lambda names: (held[names], len(names), names))
+        extra = [b for b in names if b not in common]
+        if extra:
+            flags.add(family, f"only some runs have {', '.join(extra)}", "left out of the family")
+        found[family] = cells(family, common, arms, method, draws, flags)
+    held = Counter(arm.label for c in found.values() for arm in c.arms)
+    whole = [arm for arm in arms if held[arm.label] == len(found)]
+    if not whole:
+        flags.add("all", "no arm has every family", "no mean over the families")
+        return found
+    if len(whole) < len(arms):
+        missing = [arm.label for arm in arms if held[arm.label] < len(found)]
+        flags.add(shorten(missing), "a family is missing", "left out of the mean over families")
+    at = {}
+    for name, c in found.items():
+        place = {arm.label: i for i, arm in enumerate(c.arms)}
+        at[name] = [place[arm.label] for arm in whole]
+    parts = found.values()
+    found["all"] = Cells(
+        name="all",
+        arms=whole,
+        accuracy=np.mean([c.accuracy[at[c.name]] for c in parts], axis=0),
+        draws=np.mean([c.draws[:, at[c.name]] for c in parts], axis=0),
+        costs={
+            kind: np.mean([c.costs[kind][at[c.name]] for c in parts], axis=0)
+            for kind in ("train", "inference")
+        },
+        benchmarks=tuple(b for c in parts for b in c.benchmarks),
+        items=sum(c.items for c in parts),
+    )
+    return found
+
+
+def cells(name, benchmarks, arms: list[Arm], method: str, draws: int, flags: Flags) -> Cells:
+    """The arms' runs that have all of `benchmarks`, their draws, and their costs by `method`."""
+    kept, lacking = [], []
+    for arm in arms:
+        runs = [run for run in arm.runs if all(b in run.scores for b in benchmarks)]
+        lacking += [run.name for run in arm.runs if run not in runs]
+        if runs:
+            kept.append(replace(arm, runs=runs))
+    if lacking:
+        problem = f"lacks {' or '.join(benchmarks)}"
+        flags.add(f"{name}: {shorten(lacking)}", problem, f"left out of {name}")
+    runs = [run for arm in kept for run in arm.runs]
+    by_run = np.mean([draw(runs, b, draws, flags) for b in benchmarks], axis=0)  # [B, R]
+    means = np.array([np.mean([run.scores[b].accuracy for b in benchmarks]) for run in runs])
+    inference = np.array([
+        np.mean([run.scores[b].flops.get(method, np.nan) for b in benchmarks]) for run in runs
+    ])  # fmt: skip
+    if np.isnan(inference).any():
+        names = [run.name for run, cost in zip(runs, inference, strict=True) if np.isnan(cost)]
+        flags.add(f"{name}: {shorten(names)}", f"no inference FLOPs by {method!r}",
+                  "left out where inference is a cost")  # fmt: skip
+    bounds = np.cumsum([0, *(len(arm.runs) for arm in kept)])
+    spans = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    train = [np.mean([run.train[method] for run in arm.runs]) for arm in kept]
+    per_arm = [
+        over_seeds(by_run[:, span], f"{arm.label} {name}")
+        for arm, span in zip(kept, spans, strict=True)
+    ]
+    return Cells(
+        name=name,
+        arms=kept,
+        accuracy=np.array([means[span].mean() for span in spans]),
+        draws=np.stack(per_arm, axis=1),
+        costs={
+            "train": np.array(train),
+            "inference": np.array([inference[span].mean() for span in spans]),
+        },
+        benchmarks=tuple(benchmarks),
+        items=sum(max(run.scores[b].n for run in runs) for b in benchmarks),
+    )
+
+
+def generator(*names) -> np.random.Generator:
+    """Random numbers that depend on `names` alone, not on which other runs there are."""
+    return np.random.default_rng(zlib.crc32("\0".join(names).encode()))
+
+
+def draw(runs: list[Run], benchmark: str, draws: int, flags: Flags) -> np.ndarray:
+    """[B, R] accuracies of the runs on one benchmark under resampling of its items.
+
+    Runs with the same items are resampled together (paired bootstrap, Efron & Tibshirani 1993): an
+    item that is hard for all moves all. Without items a run is drawn from the normal of its
+    standard error; if all its answers are right or all wrong, where resampling would give no
+    interval at all, from the Jeffreys posterior Beta(k + 1/2, n - k + 1/2).
+    """
+    found = np.empty((draws, len(runs)))
+    sets = defaultdict(list)
+    for i, run in enumerate(runs):
+        score = run.scores[benchmark]
+        if score.accuracy in (0, 1):
+            k = score.accuracy * score.n
+            rng = generator(benchmark, run.name)
+            found[:, i] = rng.beta(k + 0.5, score.n - k + 0.5, draws)
+            problem = f"accuracy {score.accuracy:g} on {score.n} items"
+            flags.add(f"{run.name}: {benchmark}", problem, "interval from the Jeffreys posterior")
+        elif score.items is None:
+            noise = generator(benchmark, run.name).normal(0, score.stderr, draws)
+            found[:, i] = np.clip(score.accuracy + noise, 0, 1)
+        else:
+            sets[score.items["id"]].append(i)
+    if len(sets) > 1:
+        sizes = ", ".join(str(len(ids)) for ids in sets)
+        problem = f"runs were asked {len(sets)} different sets of items ({sizes} items)"
+        flags.add(benchmark, problem, "compared unpaired across sets")
+    counts = {runs[i].scores[benchmark].n for i in range(len(runs))}
+    if len(counts) > 1 and len(sets) <= 1:
+        flags.add(benchmark, f"runs were asked {min(counts)} to {max(counts)} items", "compared")
+    for ids, members in sets.items():
+        values = np.array([runs[i].scores[benchmark].items["value"] for i in members])  # [R, items]
+        rng = generator(benchmark, *(() if len(sets) == 1 else ids[:50]))
+        weights = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), draws)
+        found[:, members] = weights @ values.T / len(ids)
+    return found
+
+
+def over_seeds(by_run: np.ndarray, name: str) -> np.ndarray:
+    """[B] mean over an arm's seeds, resampled with replacement; by_run [B, S].
+
+    Resampling S seeds shows only (S - 1) / S of their variance: the deviations are scaled up.
+    """
+    draws, seeds = by_run.shape
+    mean = by_run.mean(1)
+    if seeds == 1:
+        return mean
+    chosen = generator(name).integers(0, seeds, (draws, seeds))
+    resampled = np.take_along_axis(by_run, chosen, 1).mean(1)
+    return np.clip(mean + (resampled - mean) * math.sqrt(seeds / (seeds - 1)), 0, 1)
