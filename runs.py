@@ -93,7 +93,8 @@ def read(folders: list[Path], flags: Flags) -> list[Run]:
         homes = {file.parent for file in found}
         above = {parent for home in homes for parent in home.parents} | homes
         for child in sorted(root.iterdir()) if root not in homes else ():
-            if child.is_dir() and child not in above:
+            is_analysis = (child / "answer.json").is_file()  # pareto.py's own
+            if child.is_dir() and child not in above and not is_analysis:
                 is_begun = (child / "config.json").is_file()
                 why = "not finished (no summary.json)" if is_begun else "not a run"
                 flags.add(str(child), why, "left out")
