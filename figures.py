@@ -99,10 +99,11 @@ def curve_name(arm) -> str:
     return NAMES.get(arm.format, arm.format) + share
 
 
-def log_axis(axis, values, which="x"):
-    """A log axis with plain labels, 1e19 and 3e19, so many that three are seen."""
+def log_axis(axis, values, which="x", room=1.5):
+    """A log axis with plain labels, 1e19 and 3e19, so many that three are seen; `room` on its ends
+    as a factor."""
     values = np.array([v for v in values if v > 0 and math.isfinite(v)])
-    low, high = values.min() / 1.5, values.max() * 1.5
+    low, high = values.min() / room, values.max() * room
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5)):
         ticks = [s * 10.0**k for k in decades for s in steps if low <= s * 10.0**k <= high]
@@ -157,7 +158,7 @@ def frontiers(corpus, cells: dict, mine: dict, kind: str, serve):
                 axis.annotate(c.arms[i].scale, (cost[i], c.accuracy[i]), fontsize=6.5, color=colour,
                               xytext=(-4, 4) if is_ift else (4, -9), textcoords="offset points",
                               ha="right" if is_ift else "left")  # fmt: skip
-        log_axis(axis, cost)
+        log_axis(axis, cost, room=2.4)
         axis.margins(y=0.14)
         axis.set_title(label_of(name) if name != "all" else "Mean of the families")
     for axis in axes:

@@ -49,21 +49,26 @@ def rivals(costs: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndar
     return below[:, group], same
 
 
-def is_on_frontier(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """[B, n] or [n]: no point has at most its costs and at least its accuracy, one of them better.
+def standing(costs: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(on frontier, margin), each shaped as accuracy, [n] or [B, n]; costs [n] or [n, k], k 1 or 2.
 
-    costs [n] or [n, k], k 1 or 2. Equal points hold the frontier together.
+    On the frontier: no point has at most its costs and at least its accuracy, one of them better;
+    equal points hold it together. Margin: accuracy above the best of the others that cost no more,
+    inf where there is none.
     """
     draws = np.atleast_2d(accuracy)
     cheaper, same = rivals(np.asarray(costs).reshape(draws.shape[1], -1), draws)
-    return ((draws > cheaper) & (draws >= same)).reshape(np.shape(accuracy))
+    on = (draws > cheaper) & (draws >= same)
+    margin = draws - np.maximum(cheaper, same)
+    return on.reshape(np.shape(accuracy)), margin.reshape(np.shape(accuracy))
+
+
+def is_on_frontier(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    return standing(costs, accuracy)[0]
 
 
 def margin(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """[B, n] or [n]: accuracy above the best of the others that cost no more; inf where none is."""
-    draws = np.atleast_2d(accuracy)
-    cheaper, same = rivals(np.asarray(costs).reshape(draws.shape[1], -1), draws)
-    return (draws - np.maximum(cheaper, same)).reshape(np.shape(accuracy))
+    return standing(costs, accuracy)[1]
 
 
 # ---- between points -------------------------------------------------------------------------
@@ -129,7 +134,7 @@ def fit(costs, accuracy, ceiling: float = 1.0, noise: float = 0.002) -> Fit:
     a, b > 0, a + b <= ceiling (the teacher's accuracy), c > 0, 0 < e <= 1.
 
     costs, accuracy [n]; noise: what two fits may differ in mean absolute error and count as equal,
-    the points' standard error. More than 24 points are averaged in 24 bins by cost. ValueError for
+    the points' standard error. More than 8 points are averaged in 8 bins by cost. ValueError for
     points that no such curve describes: fewer than 4 distinct costs, values that are no accuracy
     or above the ceiling, accuracy that does not rise.
     """
@@ -163,7 +168,7 @@ def fit(costs, accuracy, ceiling: float = 1.0, noise: float = 0.002) -> Fit:
                "; ".join(why))  # fmt: skip
 
 
-def _bins(x, y, most: int = 24):
+def _bins(x, y, most: int = 8):
     """At most `most` points: means of neighbours in cost, equally many each."""
     order = np.argsort(x, kind="stable")
     parts = np.array_split(order, min(most, len(x)))
@@ -177,12 +182,12 @@ def _search(x, y, ceiling, noise):
     of b is reached, ever closer; then exponents around the best one."""
     span = np.log(x.max() / x.min())
     middle, wide = np.log(x.max() * x.min()) / 2, 7 * span  # of the log of the half-way cost
-    exponents, seen, best = np.linspace(0.02, 1, 25), [], (np.inf,)
-    for _ in range(7):
+    exponents, seen, best = np.linspace(0.02, 1, 17), [], (np.inf,)
+    for zooms in (4, 4, 5, 6, 7, 8):
         half, width = np.full(len(exponents), middle), wide
         every = np.arange(len(exponents))
-        for _ in range(9):
-            tried = half[:, None] + width * np.linspace(-0.5, 0.5, 17)  # [exponents, 17]
+        for _ in range(zooms):
+            tried = half[:, None] + width * np.linspace(-0.5, 0.5, 13)  # [exponents, 13]
             c = np.log(2) * np.exp(-tried * exponents[:, None])
             g = 1 - np.exp(-c[..., None] * x ** exponents[:, None, None])
             a, b, mae = (
@@ -195,7 +200,7 @@ def _search(x, y, ceiling, noise):
         j = at[i]
         if mae[i, j] < best[0]:
             best = tuple(float(v) for v in (mae[i, j], a[i, j], b[i, j], c[i, j], exponents[i]))
-        exponents = np.linspace(exponents[max(i - 1, 0)], exponents[min(i + 1, len(every) - 1)], 13)
+        exponents = np.linspace(exponents[max(i - 1, 0)], exponents[min(i + 1, len(every) - 1)], 9)
     maes, plateaus = (np.concatenate(part) for part in zip(*seen, strict=True))
     near = plateaus[maes <= best[0] + noise]
     return best[1:], best[0], (float(near.min()), float(near.max()))

@@ -28,9 +28,10 @@ import hub
 import report
 from config import SCALES
 from data import published
-from runs import METHODS, Arm, Cells, Flags, arms, cells, families, family_cells, read
+from runs import METHODS, Arm, Cells, Flags, arms, cells, families, family_cells, mean_or_nan, read
 
 COSTS = ("train", "inference", "both")  # and "total" with --serve
+MANY = 500  # arms, above which 200 draws must do
 PERCENTILES = (50, 75, 90, 95, 99)  # of answer lengths, where early stopping cuts
 
 
@@ -94,11 +95,11 @@ def points_table(corpora: list[Corpus], serve) -> list[dict]:
                     "high": high[i],
                 }
                 for method in METHODS:
-                    spent = [run.train.get(method, math.nan) for run in arm.runs]
-                    row[f"train_flops_{method}"] = np.mean(spent)
+                    spent = [run.train.get(method) for run in arm.runs]
+                    row[f"train_flops_{method}"] = mean_or_nan(spent)
                 for method in METHODS:
-                    spent = [score.flops.get(method, math.nan) for score in scores]
-                    row[f"inference_flops_{method}"] = np.mean(spent)
+                    spent = [score.flops.get(method) for score in scores]
+                    row[f"inference_flops_{method}"] = mean_or_nan(spent)
                 rows.append(row | {f: values[i] for f, values in means.items()})
     return rows
 
@@ -112,9 +113,8 @@ def frontier_table(corpora: list[Corpus], serve) -> list[dict]:
                 if not len(known):
                     continue
                 accuracy, draws = c.accuracy[known], c.draws[:, known]
-                on = frontier.is_on_frontier(costs, accuracy)
-                share = frontier.is_on_frontier(costs, draws).mean(0)
-                lead, leads = frontier.margin(costs, accuracy), frontier.margin(costs, draws)
+                on, leads = frontier.standing(costs, np.vstack([accuracy, draws]))
+                (on, share), (lead, leads) = (on[0], on[1:].mean(0)), (leads[0], leads[1:])
                 is_first = np.isinf(leads).any(0)  # the cheapest point leads nobody
                 bounds = np.percentile(np.where(is_first, 0, leads), (2.5, 97.5), axis=0)
                 bounds[:, is_first] = math.nan
@@ -481,9 +481,12 @@ def analyse(found: list, ceilings: dict, o: Options, flags: Flags) -> list[Corpu
         )
     corpora = []
     for name, members in grouped.items():
-        by_family = family_cells(members, o.method, o.draws, flags)
+        draws = o.draws if len(members) <= MANY else min(o.draws, 200)
+        if draws < o.draws:
+            flags.add(name, f"{len(members):,} arms", f"{draws} bootstrap draws, not {o.draws:,}")
+        by_family = family_cells(members, o.method, draws, flags)
         by_benchmark = {
-            benchmark: cells(benchmark, [benchmark], members, o.method, o.draws, flags)
+            benchmark: cells(benchmark, [benchmark], members, o.method, draws, flags)
             for family, benchmarks in families(members).items()
             for benchmark in benchmarks
             if benchmark != family

@@ -113,16 +113,15 @@ def choice_row(name: str, found: dict) -> str:
 def frontier_lines(corpus, rows: list[dict]) -> list[str]:
     """Who holds each frontier, with probabilities; costs with the same holders in one row."""
     lines = ["### Who holds the frontier", "", "| | cost | on it (probability) |", "|---|---|---|"]
+    found = {}
+    for row in rows:
+        if row["corpus"] == corpus.name and row["on_frontier"]:
+            text = f"{row['arm']} ({share(row['probability'])})"
+            found.setdefault((row["name"], row["cost"]), []).append(text)
     for name in corpus.families:
         holders = {}
         for kind in ("train", "inference", "both", "total"):
-            on = [
-                f"{row['arm']} ({share(row['probability'])})"
-                for row in rows
-                if (row["corpus"], row["name"], row["cost"]) == (corpus.name, name, kind)
-                and row["on_frontier"]
-            ]
-            if on:
+            if on := found.get((name, kind)):
                 more = f" and {len(on) - 12} more" if len(on) > 12 else ""
                 holders.setdefault(", ".join(on[:12]) + more, []).append(kind)
         lines += [f"| {title(name)} | {', '.join(k)} | {on} |" for on, k in holders.items()]

@@ -9,6 +9,7 @@ import math
 import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ class Score:
     items: dict | None = None  # of scores/*.jsonl: id, value, and tokens, each [n]
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     name: str
     corpus: str
@@ -51,7 +52,7 @@ class Run:
     scores: dict[str, Score]
 
 
-@dataclass
+@dataclass(eq=False)
 class Arm:
     """What is compared: runs alike in all but the seed."""
 
@@ -242,8 +243,11 @@ def arms(runs: list[Run], method: str, flags: Flags) -> dict[str, list[Arm]]:
         if len(alike) > 1:  # say more only where the short label does not tell arms apart
             tell_apart(alike)
     one_seed = [arm.label for arm in found if len(arm.runs) == 1]
-    if one_seed:
+    if len(one_seed) == len(found) > 0:
         flags.add(shorten(one_seed), "one seed", "intervals cover the choice of items only")
+    elif one_seed:
+        problem = "one seed, others have more"
+        flags.add(shorten(one_seed), problem, "given the spread over seeds of the others")
     by_corpus = defaultdict(list)
     for arm in sorted(found, key=lambda arm: (arm.size, FORMATS.index(arm.format), arm.ratio)):
         by_corpus[arm.corpus].append(arm)
@@ -277,26 +281,38 @@ class Cells:
     name: str
     arms: list[Arm]
     accuracy: np.ndarray  # [n], mean over seeds and benchmarks
-    draws: np.ndarray  # [B, n]
+    by_run: list[np.ndarray]  # [n] of [seeds]: each run's accuracy
+    item_draws: np.ndarray  # [B, n], over the choice of items
+    draws: np.ndarray  # [B, n], over the choice of items and of seeds
     costs: dict[str, np.ndarray]  # "train": FLOPs, "inference": FLOPs per answer (NaN: unknown)
     benchmarks: tuple[str, ...]
     items: int
+    _means: dict = field(default_factory=dict)
+
+    @cached_property
+    def bounds(self) -> np.ndarray:
+        """[2, n] 95 % percentile intervals."""
+        return np.percentile(self.draws, (2.5, 97.5), axis=0)
 
     @property
-    def low(self):
-        return np.percentile(self.draws, 2.5, axis=0)
+    def low(self) -> np.ndarray:
+        return self.bounds[0]
 
     @property
-    def high(self):
-        return np.percentile(self.draws, 97.5, axis=0)
+    def high(self) -> np.ndarray:
+        return self.bounds[1]
 
     def mean(self, name: str) -> np.ndarray:
         """[n] mean of a field of Score over seeds and benchmarks; NaN where a run lacks it."""
-        values = [
-            [getattr(run.scores[b], name) for run in arm.runs for b in self.benchmarks]
-            for arm in self.arms
-        ]
-        return np.array([np.nan if None in row else np.mean(row) for row in values])
+        if name not in self._means:
+            of = ([run.scores[b] for run in arm.runs for b in self.benchmarks] for arm in self.arms)
+            means = [mean_or_nan([getattr(score, name) for score in part]) for part in of]
+            self._means[name] = np.array(means)
+        return self._means[name]
+
+
+def mean_or_nan(values: list) -> float:
+    return math.nan if None in values else sum(values) / len(values)
 
 
 def families(arms: list[Arm]) -> dict[str, list[str]]:
@@ -313,7 +329,7 @@ def family_cells(arms: list[Arm], method: str, draws: int, flags: Flags) -> dict
     """Cells of every family and of "all", the mean of the families, from the same draws.
 
     A family's benchmarks are those that most of its runs have; a run that lacks one is left out of
-    the family, by name, and an arm without a complete family is left out of "all".
+    the family, by name, and an arm with such a run is left out of "all".
     """
     found = {}
     for family, names in families(arms).items():
@@ -327,24 +343,29 @@ def family_cells(arms: list[Arm], method: str, draws: int, flags: Flags) -> dict
         if extra:
             flags.add(family, f"only some runs have {', '.join(extra)}", "left out of the family")
         found[family] = cells(family, common, arms, method, draws, flags)
-    held = Counter(arm.label for c in found.values() for arm in c.arms)
-    whole = [arm for arm in arms if held[arm.label] == len(found)]
+    held = Counter((arm.label, len(arm.runs)) for c in found.values() for arm in c.arms)
+    whole = [arm for arm in arms if held[arm.label, len(arm.runs)] == len(found)]
     if not whole:
         flags.add("all", "no arm has every family", "no mean over the families")
         return found
     if len(whole) < len(arms):
-        missing = [arm.label for arm in arms if held[arm.label] < len(found)]
-        flags.add(shorten(missing), "a family is missing", "left out of the mean over families")
+        missing = [arm.label for arm in arms if arm not in whole]
+        flags.add(shorten(missing), "not every run has every family",
+                  "left out of the mean over families")  # fmt: skip
     at = {}
     for name, c in found.items():
         place = {arm.label: i for i, arm in enumerate(c.arms)}
         at[name] = [place[arm.label] for arm in whole]
     parts = found.values()
+    by_run = [np.mean([c.by_run[at[c.name][i]] for c in parts], axis=0) for i in range(len(whole))]
+    item_draws = np.mean([c.item_draws[:, at[c.name]] for c in parts], axis=0)
     found["all"] = Cells(
         name="all",
         arms=whole,
-        accuracy=np.mean([c.accuracy[at[c.name]] for c in parts], axis=0),
-        draws=np.mean([c.draws[:, at[c.name]] for c in parts], axis=0),
+        accuracy=np.array([values.mean() for values in by_run]),
+        by_run=by_run,
+        item_draws=item_draws,
+        draws=over_seeds(item_draws, by_run, [f"all {arm.label}" for arm in whole]),
         costs={
             kind: np.mean([c.costs[kind][at[c.name]] for c in parts], axis=0)
             for kind in ("train", "inference")
@@ -367,10 +388,10 @@ def cells(name, benchmarks, arms: list[Arm], method: str, draws: int, flags: Fla
         problem = f"lacks {' or '.join(benchmarks)}"
         flags.add(f"{name}: {shorten(lacking)}", problem, f"left out of {name}")
     runs = [run for arm in kept for run in arm.runs]
-    by_run = np.mean([draw(runs, b, draws, flags) for b in benchmarks], axis=0)  # [B, R]
-    means = np.array([np.mean([run.scores[b].accuracy for b in benchmarks]) for run in runs])
+    every = np.mean([draw(runs, b, draws, flags) for b in benchmarks], axis=0)  # [B, R]
+    means = np.array([mean_or_nan([run.scores[b].accuracy for b in benchmarks]) for run in runs])
     inference = np.array([
-        np.mean([run.scores[b].flops.get(method, np.nan) for b in benchmarks]) for run in runs
+        mean_or_nan([run.scores[b].flops.get(method) for b in benchmarks]) for run in runs
     ])  # fmt: skip
     if np.isnan(inference).any():
         names = [run.name for run, cost in zip(runs, inference, strict=True) if np.isnan(cost)]
@@ -378,18 +399,17 @@ def cells(name, benchmarks, arms: list[Arm], method: str, draws: int, flags: Fla
                   "left out where inference is a cost")  # fmt: skip
     bounds = np.cumsum([0, *(len(arm.runs) for arm in kept)])
     spans = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
-    train = [np.mean([run.train[method] for run in arm.runs]) for arm in kept]
-    per_arm = [
-        over_seeds(by_run[:, span], f"{arm.label} {name}")
-        for arm, span in zip(kept, spans, strict=True)
-    ]
+    per_run = [means[span] for span in spans]
+    item_draws = np.stack([every[:, span].mean(1) for span in spans], axis=1)
     return Cells(
         name=name,
         arms=kept,
-        accuracy=np.array([means[span].mean() for span in spans]),
-        draws=np.stack(per_arm, axis=1),
+        accuracy=np.array([values.mean() for values in per_run]),
+        by_run=per_run,
+        item_draws=item_draws,
+        draws=over_seeds(item_draws, per_run, [f"{name} {arm.label}" for arm in kept]),
         costs={
-            "train": np.array(train),
+            "train": np.array([mean_or_nan([r.train[method] for r in arm.runs]) for arm in kept]),
             "inference": np.array([inference[span].mean() for span in spans]),
         },
         benchmarks=tuple(benchmarks),
@@ -410,7 +430,7 @@ def draw(runs: list[Run], benchmark: str, draws: int, flags: Flags) -> np.ndarra
     standard error; if all its answers are right or all wrong, where resampling would give no
     interval at all, from the Jeffreys posterior Beta(k + 1/2, n - k + 1/2).
     """
-    found = np.empty((draws, len(runs)))
+    found = np.empty((draws, len(runs)), dtype=np.float32)
     sets = defaultdict(list)
     for i, run in enumerate(runs):
         score = run.scores[benchmark]
@@ -440,15 +460,19 @@ def draw(runs: list[Run], benchmark: str, draws: int, flags: Flags) -> np.ndarra
     return found
 
 
-def over_seeds(by_run: np.ndarray, name: str) -> np.ndarray:
-    """[B] mean over an arm's seeds, resampled with replacement; by_run [B, S].
+def over_seeds(item_draws: np.ndarray, by_run: list[np.ndarray], names: list[str]) -> np.ndarray:
+    """[B, n] item_draws with the noise of training added: normal, its variance that between seeds.
 
-    Resampling S seeds shows only (S - 1) / S of their variance: the deviations are scaled up.
+    by_run [n] of [seeds]. Two or three seeds say little of an arm's own variance, so that of all
+    arms is pooled; without an arm of two seeds there is none to add. names [n] seed the noise.
     """
-    draws, seeds = by_run.shape
-    mean = by_run.mean(1)
-    if seeds == 1:
-        return mean
-    chosen = generator(name).integers(0, seeds, (draws, seeds))
-    resampled = np.take_along_axis(by_run, chosen, 1).mean(1)
-    return np.clip(mean + (resampled - mean) * math.sqrt(seeds / (seeds - 1)), 0, 1)
+    freedom = sum(len(values) - 1 for values in by_run)
+    if not freedom:
+        return item_draws
+    squares = sum(((values - values.mean()) ** 2).sum() for values in by_run)
+    found = np.empty_like(item_draws)
+    for i, (values, name) in enumerate(zip(by_run, names, strict=True)):
+        noise = generator("seeds", name).normal(0, 1, len(item_draws))
+        spread = math.sqrt(squares / freedom / len(values))
+        found[:, i] = np.clip(item_draws[:, i] + spread * noise, 0, 1)
+    return found
