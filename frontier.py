@@ -183,10 +183,10 @@ def _search(x, y, ceiling, noise):
     span = np.log(x.max() / x.min())
     middle, wide = np.log(x.max() * x.min()) / 2, 7 * span  # of the log of the half-way cost
     exponents, seen, best = np.linspace(0.02, 1, 17), [], (np.inf,)
-    for zooms in (4, 4, 5, 6, 7, 8):
+    for _ in range(6):
         half, width = np.full(len(exponents), middle), wide
         every = np.arange(len(exponents))
-        for _ in range(zooms):
+        for _ in range(8):
             tried = half[:, None] + width * np.linspace(-0.5, 0.5, 13)  # [exponents, 13]
             c = np.log(2) * np.exp(-tried * exponents[:, None])
             g = 1 - np.exp(-c[..., None] * x ** exponents[:, None, None])

@@ -1,5 +1,8 @@
 """FLOPs against the paper's arithmetic by hand, and against torch's counter to the last FLOP."""
 
+import json
+import random
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,8 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import flops
+import hub
 import model as m
-from config import SCALES, Config
+from config import CORPORA, SCALES, TEACHER, Config, Mixture
 
 SMALL = dict(vocab_size=160, hidden_size=32, intermediate_size=72, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, head_dim=8)  # fmt: skip
@@ -82,6 +86,101 @@ def test_p15_the_head_is_counted_where_it_is_computed():
         model(ids, torch.tensor([0, 60, 120], dtype=torch.int32), targets).backward()
     masked = 2 * (60 * 59 // 2) * 4 * 2 * 4 * 8  # two documents; 4 L H D a pair
     assert counter.get_total_flops() - 3 * masked == flops.train(config, lengths, answers)
+
+
+def papers_step(config, l):  # noqa: E741
+    """One cached step at length l, term by term as the paper writes it (equation 5)."""
+    V, d, f = config.vocab_size, config.hidden_size, config.intermediate_size
+    h, L = config.num_attention_heads, config.num_hidden_layers
+    attention = L * (6 * d**2 + 2 * l * d + 3 * l * h + 2 * l * d + 2 * d**2)
+    return 2 * d * V + attention + 4 * d * f * L + 2 * d * V
+
+
+def test_closed_form_inference_equals_the_papers_sum_in_integers():
+    rng = random.Random(0)
+    for _ in range(60):
+        heads = rng.randint(1, 40)
+        config = Config(rng.randint(100, 200_000), rng.randint(8, 9000), rng.randint(8, 30_000),
+                        rng.randint(1, 90), heads, heads, rng.randint(8, 256))  # fmt: skip
+        prompt, generated = rng.randint(1, 3000), rng.randint(0, 3000)
+        prefill = flops.forward(config, prompt, head=1, method="paper")
+        steps = sum(papers_step(config, prompt + i) for i in range(1, generated + 1))
+        assert flops.inference(config, prompt, generated, "paper") == prefill + steps
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("prompt, generated", [(1, 1), (30, 9), (7, 40)])
+def test_p15_exact_inference_equals_torchs_counter_over_prefill_and_cached_decode(
+    name, prompt, generated
+):
+    config = CONFIGS[name]
+    model = m.initialise(m.build(config), 0)
+    ids = torch.randint(0, 160, (prompt,)).tolist()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        # the last id of an answer is chosen, not read: one more makes `generated` steps
+        answer = m.greedy(model, [ids], generated + 1, (), 160)[0]
+    assert len(answer) == generated + 1
+    L, H, D = config.num_hidden_layers, config.num_attention_heads, config.head_dim
+    masked = L * 4 * H * D * (prompt * (prompt - 1) // 2)  # counted in prefill, but masked
+    assert counter.get_total_flops() - masked == flops.inference(config, prompt, generated)
+
+
+def test_a_mixture_of_experts_counts_what_a_token_passes():
+    assert flops.parameters(TEACHER) == 235_093_634_560
+    assert flops.parameters(TEACHER, active=True) == 22_190_763_520
+    dense = Config(160, 32, 48, 2, 4, 2, 8, model_type="qwen3")
+    experts = dict(num_experts=16, num_experts_per_tok=4, moe_intermediate_size=12)
+    mixture = Mixture(160, 32, 999, 2, 4, 2, 8, model_type="qwen3", **experts)
+    router = 2 * 2 * 50 * 32 * 16  # two layers, 50 tokens, [32, 16]
+    assert flops.forward(mixture, 50) == flops.forward(dense, 50) + router
+    assert flops.forward(mixture, 50, method="paper") == flops.forward(dense, 50, method="paper")
+    steps = 2 * 2 * 32 * 16 * 9
+    assert flops.inference(mixture, 50, 9) == flops.inference(dense, 50, 9) + router + steps
+
+
+def test_mixtures_are_read_for_counting_but_never_built(tmp_path):
+    raw = {
+        "model_type": "qwen3_moe", "vocab_size": 151_936, "hidden_size": 4096, "head_dim": 128,
+        "intermediate_size": 12_288, "num_hidden_layers": 94, "num_attention_heads": 64,
+        "num_key_value_heads": 4, "max_position_embeddings": 40_960, "rope_theta": 1e6,
+        "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 1536,
+        "tie_word_embeddings": False, "decoder_sparse_step": 1, "mlp_only_layers": [],
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    assert Config.from_pretrained(tmp_path, mixtures=True) == TEACHER
+    with pytest.raises(hub.UserError, match="qwen3_moe"):
+        Config.from_pretrained(tmp_path)
+
+
+def test_the_ledger_is_generation_training_and_evaluation():
+    config, answers = SCALES["0.5b"].config, {"ift": 100, "reasoning": 700}
+    book = flops.ledger(config, 10, 50, answers, "reasoning", asked=3)
+    assert book == {
+        "generation": 10 * sum(flops.inference(TEACHER, 50, n) for n in (100, 700)),
+        "training": flops.train(config, [750] * 10, [700] * 10),
+        "evaluation": 3 * flops.inference(config, 50, 700),
+    }
+    existing = flops.ledger(config, 10, 50, {"ift": 100}, "ift", teacher=None, method="paper")
+    assert existing["generation"] == 0
+    assert existing["training"] == flops.train(config, [150] * 10, method="paper")
+
+
+def test_the_command_line_prints_the_table_and_names_every_mistake(capsys):
+    assert flops.main(["--scale", "3b", "--mfu", "0.5", "--gpu", "A100"]) == 0
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    config = SCALES["3b"].config
+    prompt, answer = CORPORA["general"].tokens("prompt"), CORPORA["general"].tokens("ift")
+    total = 1_300_000 * flops.train(config, [prompt + answer], [answer])
+    line = next(line for line in shown.splitlines() if line.startswith("training"))
+    hours = total / (312e12 * 0.5) / 3600
+    assert line.split()[-2:] == [f"{total:.3e}", f"{hours:,.1f}"]
+    for part in ("look-up", "projections", "attention", "feed-forward", "head", "paper/exact"):
+        assert part in shown
+    assert flops.main(["--scale", "3c", "--mfu", "2", "--gpu", "abacus", "--samples", "0"]) == 2
+    error = capsys.readouterr().err
+    for text in ("did you mean 3b?", "--mfu 2", "--gpu abacus", "--samples 0"):
+        assert text in error
 
 
 def test_recomputation_adds_one_forward_of_the_blocks():
