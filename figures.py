@@ -89,9 +89,18 @@ def legend(figure, axes):
         figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
-def label_of(name: str) -> str:
+def title(name: str) -> str:
+    """math-oe as people write it: Math, open-ended."""
     family, _, kind = name.rpartition("-")
+    if name == "all":
+        return "Mean of the families"
     return f"{family.capitalize()}, {NAMES[kind]}" if kind in ("oe", "mc") else name
+
+
+def sizes_of(arms: list) -> tuple[np.ndarray, str]:
+    """Parameters of each arm and the axis's label, in billions unless that makes tiny numbers."""
+    sizes = np.array([arm.size for arm in arms])
+    return (sizes, "parameters, billions") if sizes.max() > 0.1 else (sizes * 1e9, "parameters")
 
 
 def curve_name(arm) -> str:
@@ -110,7 +119,8 @@ def log_axis(axis, values, which="x", room=1.5):
         if len(ticks) >= 3:
             break
     ticks = ticks[:: -(-len(ticks) // 6)]
-    text = [f"{t:,g}" if 0.01 <= t < 1e5 else f"{t:.0e}".replace("+", "") for t in ticks]
+    text = [f"{t:,.10g}" if 0.01 <= t < 1e6 else f"{t:.0e}".replace("e+0", "e") for t in ticks]
+    text = [label.replace("e+", "e") for label in text]
     set_scale, set_ticks, set_limits = (
         getattr(axis, f"set_{which}{part}") for part in ("scale", "ticks", "lim")
     )
@@ -144,23 +154,28 @@ def frontiers(corpus, cells: dict, mine: dict, kind: str, serve):
         ends = sorted((cost[i], c.accuracy[i]) for i, arm in enumerate(c.arms) if arm.label in on)
         axis.plot(*zip(*ends, strict=True), color="0.8", lw=6, zorder=1, solid_capstyle="round",
                   label="frontier")  # fmt: skip
-        scales = {arm.scale for arm in c.arms}
         for curve, part in by_curve(c).items():
-            colour, marker, line = STYLE[c.arms[part[0]].format]
+            format = c.arms[part[0]].format
+            colour, marker, line = STYLE[format]
+            if format not in ("ift", "reasoning"):  # their intervals are in points.csv
+                axis.plot(cost[part], c.accuracy[part], marker, color=colour, ms=4, alpha=0.7,
+                          label=format)  # fmt: skip
+                continue
             bars = np.clip([c.accuracy - c.low, c.high - c.accuracy], 0, None)[:, part]
-            joined = line if len(part) == len({c.arms[i].scale for i in part}) else ""
+            is_line = len(part) == len({c.arms[i].scale for i in part})
             axis.errorbar(cost[part], c.accuracy[part], bars, color=colour, marker=marker, ms=4.5,
-                          ls=joined, lw=1, capsize=2, label=curve, zorder=2)  # fmt: skip
-            is_main = c.arms[part[0]].format in ("ift", "reasoning")
-            for i in part if is_main and len(scales) * len(c.arms) <= 200 else ():
+                          ls=line if is_line else "", lw=1, capsize=2, label=curve)  # fmt: skip
+            for i in part if is_line else ():
                 # curves rise to the right: above left and below right are free
-                is_ift = c.arms[i].format == "ift"
-                axis.annotate(c.arms[i].scale, (cost[i], c.accuracy[i]), fontsize=6.5, color=colour,
-                              xytext=(-4, 4) if is_ift else (4, -9), textcoords="offset points",
-                              ha="right" if is_ift else "left")  # fmt: skip
+                is_ift = format == "ift"
+                axis.annotate(
+                    c.arms[i].scale.removeprefix("toy-"), (cost[i], c.accuracy[i]),
+                    xytext=(-4, 4) if is_ift else (4, -9), textcoords="offset points",
+                    ha="right" if is_ift else "left", fontsize=6.5, color=colour,
+                )  # fmt: skip
         log_axis(axis, cost, room=2.4)
         axis.margins(y=0.14)
-        axis.set_title(label_of(name) if name != "all" else "Mean of the families")
+        axis.set_title(title(name))
     for axis in axes:
         axis.set_xlabel(COST[kind])
         axis.set_ylabel("accuracy")
@@ -193,7 +208,7 @@ def matched(rows: list[dict], corpus):
         axis.plot(x, y, color="#0072B2", marker="o", ms=3, label="difference")
         axis.axhline(0, color="black", lw=0.8)
         log_axis(axis, x)
-        axis.set_title(label_of(name) if name != "all" else "Mean of the families")
+        axis.set_title(title(name))
         axis.set_xlabel(COST["train"])
         axis.set_ylabel("accuracy")
     legend(figure, axes)
@@ -210,29 +225,25 @@ def power_laws(corpus, rows: list[dict]):
         len(cells), f"Trained on {corpus.name}: inference FLOPs per answer by size"
     )
     for axis, (name, c) in zip(axes, cells.items(), strict=True):
-        sizes = np.array([arm.size for arm in c.arms])
+        sizes, unit = sizes_of(c.arms)
         for curve, part in by_curve(c).items():
+            if c.arms[part[0]].format not in ("ift", "reasoning"):
+                continue  # in between; their laws are in power_laws.csv
             colour, marker, line = STYLE[c.arms[part[0]].format]
             axis.plot(sizes[part], c.costs["inference"][part], marker, color=colour, ms=5,
                       label=curve)  # fmt: skip
             for row in rows:
-                if (row["name"], row["curve"]) == (name, table_name(c.arms[part[0]])) and row.get(
-                    "A"
-                ):
-                    x = np.array([sizes.min(), sizes.max()])
-                    axis.plot(x, row["A"] * x ** row["p"], line, color=colour, lw=1)
+                if (row["name"], row["curve"]) == (name, c.arms[part[0]].format) and row.get("A"):
+                    billions = np.array(sorted({arm.size for arm in c.arms}))
+                    x, y = np.unique(sizes), row["A"] * billions ** row["p"]
+                    axis.plot(x, y, line, color=colour, lw=1)
         log_axis(axis, sizes)
         log_axis(axis, c.costs["inference"], "y")
-        axis.set_title(label_of(name))
-        axis.set_xlabel("parameters, billions")
+        axis.set_title(title(name))
+        axis.set_xlabel(unit)
         axis.set_ylabel("FLOPs per answer")
     legend(figure, axes)
     return figure
-
-
-def table_name(arm) -> str:
-    """The name of the arm's curve in the tables."""
-    return arm.format + (f" {arm.ratio:.0%}" if arm.format in ("sequential", "mixed") else "")
 
 
 def lengths(corpus):
@@ -248,7 +259,7 @@ def lengths(corpus):
         len(cells), f"Trained on {corpus.name}: tokens of right and of wrong answers"
     )
     for axis, (name, c) in zip(axes, cells.items(), strict=True):
-        sizes = np.array([arm.size for arm in c.arms])
+        sizes, unit = sizes_of(c.arms)
         every = []
         for format in ("ift", "reasoning"):
             part = [i for i, arm in enumerate(c.arms) if arm.format == format]
@@ -263,8 +274,8 @@ def lengths(corpus):
                     every += tokens[known].tolist()
         log_axis(axis, sizes)
         log_axis(axis, every, "y")
-        axis.set_title(label_of(name))
-        axis.set_xlabel("parameters, billions")
+        axis.set_title(title(name))
+        axis.set_xlabel(unit)
         axis.set_ylabel("generated tokens")
     legend(figure, axes)
     return figure
@@ -272,24 +283,25 @@ def lengths(corpus):
 
 def early_stop(rows: list[dict], corpus):
     """Each arm's accuracy and inference cost when answers stop at percentiles of their length."""
+    arms = {arm.label: arm for arm in corpus.arms if arm.format in ("ift", "reasoning")}
+    rows = [row for row in rows if row["arm"] in arms]
     names = [n for n in corpus.families if any(r["name"] == n for r in rows)]
     if not names:
         return None
     figure, axes = panels(
-        len(names), f"{corpus.name}: answers stopped at 50 to 99 % of their lengths"
+        len(names), f"Trained on {corpus.name}: answers stopped at 50 to 99 % of their lengths"
     )
     for axis, name in zip(axes, names, strict=True):
         here = [r for r in rows if r["name"] == name]
-        formats = {arm.label: arm for arm in corpus.families[name].arms}
         for label in dict.fromkeys(r["arm"] for r in here):
             mine = sorted((r for r in here if r["arm"] == label), key=lambda r: r["percentile"])
-            colour, marker, _ = STYLE[formats[label].format]
+            colour, marker, _ = STYLE[arms[label].format]
             x, y = ([r[key] for r in mine] for key in ("inference_flops", "accuracy"))
             axis.plot(x, y, color=colour, lw=0.8)
             axis.plot(x[-1], y[-1], marker, color=colour, ms=5, ls="",
-                      label=f"{curve_name(formats[label])}, whole answers")  # fmt: skip
+                      label=f"{curve_name(arms[label])}, whole answers")  # fmt: skip
         log_axis(axis, [r["inference_flops"] for r in here])
-        axis.set_title(label_of(name))
+        axis.set_title(title(name))
         axis.set_xlabel(COST["inference"])
         axis.set_ylabel("accuracy")
     legend(figure, axes)

@@ -2,7 +2,7 @@
 
 import math
 
-from figures import label_of
+from figures import title
 
 WHAT = {
     "points": "every arm on every family and benchmark: accuracy, interval, costs",
@@ -175,10 +175,6 @@ def big(value: float) -> str:
     return f"{value:.3g}".replace("e+", "e")
 
 
-def title(name: str) -> str:
-    return "Mean of the families" if name == "all" else label_of(name)
-
-
 def percent(found: dict) -> str:
     low, high = 100 * found["low"], 100 * found["high"]
     return f"{100 * found['accuracy']:.1f} % ({low:.1f} to {high:.1f})"
@@ -196,7 +192,7 @@ def summary(corpora, answers, tables, budget, o) -> str:
             "",
             f"trained on {corpus.name}: what to train for {big(budget)} FLOPs ({o.method})",
         ]
-        lines.append(f"{'':27}{'train':20}{'accuracy':>9}{'sure':>6}  runner-up")
+        lines.append(f"{'':26}{'train':21}{'accuracy':>8}{'sure':>5}  runner-up")
         text = {
             "training": "",
             "total": "with the answers served, within the same budget",
@@ -209,11 +205,11 @@ def summary(corpora, answers, tables, budget, o) -> str:
                 if best and "arm" in best:
                     second = best.get("runner_up", {}).get("arm", "")
                     lines.append(
-                        f"  {title(name)[:24]:25}{best['arm'][:19]:20}{best['accuracy']:9.1%}"
-                        f"{best['confidence']:6.2f}  {second[:16]}"
+                        f" {title(name)[:24]:25}{best['arm'][:20]:21}{best['accuracy']:8.1%}"
+                        f"{best['confidence']:5.2f}  {second[:18]}"
                     )
                 elif best:
-                    lines.append(f"  {title(name)[:24]:25}{best['why_not'][:53]}")
+                    lines.append(f" {title(name)[:24]:25}{best['why_not'][:54]}")
     if tables["flags"]:
         lines += ["", f"{len(tables['flags'])} flags about the input: see report.md"]
     return "\n".join(lines[1:])
