@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import flops
+import intervals
 import pareto
 import runs as runs_module
 from config import SCALES
@@ -185,7 +186,7 @@ def test_bootstrap_intervals_cover_the_truth_as_often_as_they_say(accuracy, n):
     rng, covered = np.random.default_rng(0), 0
     for trial in range(400):
         run = a_run(f"run-{trial}", rng.random(n) < accuracy)
-        draws = runs_module.draw([run], "b", 400, runs_module.Flags())[:, 0]
+        draws = intervals.draw([run], "b", 400, runs_module.Flags())[:, 0]
         low, high = np.percentile(draws, (2.5, 97.5))
         covered += low <= accuracy <= high
     assert 0.91 <= covered / 400 <= 0.98, covered / 400
@@ -198,7 +199,7 @@ def test_differences_of_runs_that_share_items_are_paired():
         hard = rng.random(200)
         first, second = (hard + rng.normal(0, 0.15, 200) < share for share in (0.5, 0.6))
         pair = [a_run(f"a{trial}", first), a_run(f"b{trial}", second)]
-        draws = runs_module.draw(pair, "b", 400, runs_module.Flags())
+        draws = intervals.draw(pair, "b", 400, runs_module.Flags())
         low, high = np.percentile(draws[:, 1] - draws[:, 0], (2.5, 97.5))
         covered += low <= 0.1 <= high
         alone = np.hypot(*draws.std(0))
@@ -213,7 +214,7 @@ def test_the_noise_of_training_is_pooled_over_arms_and_covered():
         truth = rng.uniform(0.3, 0.7, 8)
         by_run = [rng.normal(mean, 0.04, 2) for mean in truth]
         items = np.tile([values.mean() for values in by_run], (1000, 1))  # no item noise at all
-        draws = runs_module.over_seeds(items, by_run, list("abcdefgh"))
+        draws = intervals.over_seeds(items, by_run, list("abcdefgh"))
         low, high = np.percentile(draws, (2.5, 97.5), axis=0)
         covered += ((low <= truth) & (truth <= high)).tolist()
     assert 0.90 <= np.mean(covered) <= 0.97, np.mean(covered)
