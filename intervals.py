@@ -186,7 +186,7 @@ def draw(runs: list[Run], benchmark: str, draws: int, flags: Flags) -> np.ndarra
     if len(counts) > 1 and len(sets) <= 1:
         flags.add(benchmark, f"runs were asked {min(counts)} to {max(counts)} items", "compared")
     for ids, members in sets.items():
-        values = np.array([runs[i].scores[benchmark].items["value"] for i in members])  # [R, items]
+        values = np.array([runs[i].scores[benchmark].items["item"] for i in members])  # [R, items]
         rng = generator(benchmark, *(() if len(sets) == 1 else ids[:50]))
         weights = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), draws)
         found[:, members] = weights @ values.T / len(ids)

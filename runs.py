@@ -32,7 +32,7 @@ class Score:
     truncated: float | None = None
     no_answer: float | None = None
     opened_think: float | None = None
-    items: dict | None = None  # of scores/*.jsonl: id, value, and tokens, each [n]
+    items: dict | None = None  # columns of scores/*.jsonl: read_items
 
 
 @dataclass(eq=False)
@@ -179,21 +179,25 @@ def costs(raw: dict, name: str) -> dict[str, float]:
 
 
 def read_items(file: Path, score: Score, name: str, flags: Flags) -> dict | None:
-    """The columns of a scores file, sorted by id; None where it is missing or contradicts."""
+    """The columns of a scores file: of its answers, and "id" and "item" value of its items, sorted
+    by id (several samples of an item are its mean); None where it is missing or contradicts."""
     if not file.is_file():
         return None
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        rows.sort(key=lambda row: str(row["id"]))
-        columns = ("value", "prompt_tokens", "generated_tokens", "correct")
+        columns = ("value", "prompt_tokens", "generated_tokens")
         items = {c: np.array([row.get(c, np.nan) for row in rows], dtype=float) for c in columns}
-        items["id"] = tuple(str(row["id"]) for row in rows)
+        ids, place, counts = np.unique(
+            [str(row["id"]) for row in rows], return_inverse=True, return_counts=True
+        )
+        items["id"] = tuple(ids.tolist())
+        items["item"] = np.bincount(place, items["value"]) / counts
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         flags.add(f"{name}: {file.name}", f"cannot be read ({error})", "interval from n alone")
         return None
-    is_same = len(rows) == score.n and abs(items["value"].mean() - score.accuracy) < 1e-6
+    is_same = len(ids) == score.n and abs(items["item"].mean() - score.accuracy) < 1e-6
     if not is_same:
-        problem = f"{len(rows)} items do not give summary.json's {score.accuracy:.4f} of {score.n}"
+        problem = f"{len(ids)} items do not give summary.json's {score.accuracy:.4f} of {score.n}"
         flags.add(f"{name}: {file.name}", problem, "interval from n alone")
     return items if is_same else None
 

@@ -172,7 +172,7 @@ def test_both_methods_are_reported_and_either_can_rule(tmp_path):
 
 def score(values, family="f"):
     values = np.asarray(values, dtype=float)
-    items = {"id": tuple(map(str, range(len(values)))), "value": values}
+    items = {"id": tuple(map(str, range(len(values)))), "item": values}
     return runs_module.Score(family, len(values), values.mean(), None, {"exact": 1.0}, items=items)
 
 
@@ -364,6 +364,12 @@ def test_scores_that_contradict_the_summary_are_not_used(study):
     assert any("200 items do not give summary.json's" in flag for flag in flagged(study))
     file.write_text("not json\n")
     assert any("gsm8k.jsonl: cannot be read" in flag for flag in flagged(study))
+
+
+def test_samples_of_an_item_are_one_item(study):
+    for file in study.glob("*/scores/gsm8k.jsonl"):
+        file.write_text(file.read_text() * 2)  # every item answered twice, alike
+    assert not flagged(study)
 
 
 def test_one_seed_and_one_scale(tmp_path):
