@@ -45,13 +45,14 @@ class Config:
         return FAMILIES[self.model_type]["qk_norm"]
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, mixtures: bool = False) -> "Config":
-        """Reads config.json of a local folder or Hub id; mixtures: a Mixture will do as well.
+    def from_pretrained(cls, path: str | Path, mixtures=False, flag="--init") -> "Config":
+        """Reads config.json of a local folder or Hub id; mixtures: a Mixture will do as well;
+        flag: the option to name in errors.
 
         Raises hub.UserError for a missing file, an unknown family, or an option that this decoder
         does not compute (sliding windows, scaled RoPE, another activation, other biases).
         """
-        file = hub.fetch(str(path), files=("config.json",)) / "config.json"
+        file = hub.fetch(str(path), files=("config.json",), flag=flag) / "config.json"
         if not file.is_file():
             raise hub.UserError(f"{path}: no config.json there; pass a Hugging Face model folder")
         try:

@@ -5,6 +5,7 @@ for print in grey.
 """
 
 import math
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -19,7 +20,7 @@ STYLE = {  # format: colour, marker, line
     "sequential": ("#009E73", "^", "--"),
     "mixed": ("#CC79A7", "D", ":"),
 }
-SHADES = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"]
+SHADES = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"]
 NAMES = {"oe": "open-ended", "mc": "multiple choice", "ift": "IFT"}
 COST = {
     "train": "training FLOPs",
@@ -28,8 +29,8 @@ COST = {
 }
 
 
-def draw(folder: Path, corpora: list, tables: dict, serve) -> list[str]:
-    """Writes what there is data for as PNG files; returns their names."""
+def draw(folder: Path, corpora: list, tables: dict, serve) -> list[tuple[str, str]]:
+    """Writes what there is data for as PNG files; returns (corpus, file) of each."""
     plt.rcParams.update({
         "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
         "grid.alpha": 0.25, "legend.frameon": False, "axes.titlesize": 9.5, "savefig.dpi": 160,
@@ -56,7 +57,7 @@ def draw(folder: Path, corpora: list, tables: dict, serve) -> list[str]:
             if figure:
                 figure.savefig(folder / f"{prefix}{name}.png")
                 plt.close(figure)
-                drawn.append(f"{prefix}{name}.png")
+                drawn.append((corpus.name, f"{prefix}{name}.png"))
     return drawn
 
 
@@ -71,7 +72,7 @@ def panels(count: int, title: str, width=3.6, height=2.9, columns: int = 0):
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat[count:]:
         axis.axis("off")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, int(14 * size[0])), fontsize=11)
     return figure, list(axes.flat[:count])
 
 
@@ -112,6 +113,8 @@ def log_axis(axis, values, which="x", room=1.5):
     """A log axis with plain labels, 1e19 and 3e19, so many that three are seen; `room` on its ends
     as a factor."""
     values = np.array([v for v in values if v > 0 and math.isfinite(v)])
+    if not len(values):
+        return
     low, high = values.min() / room, values.max() * room
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5)):
@@ -210,7 +213,7 @@ def matched(rows: list[dict], corpus):
         log_axis(axis, x)
         axis.set_title(title(name))
         axis.set_xlabel(COST["train"])
-        axis.set_ylabel("accuracy")
+        axis.set_ylabel("difference in accuracy")
     legend(figure, axes)
     return figure
 

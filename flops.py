@@ -219,8 +219,8 @@ def check(o: Options, given) -> list[str]:
         problems.append(f"--mfu {o.mfu}: a share, above 0 and at most 1")
     for name in ("samples", "prompt", "answer", "ranks", "row_tokens", "asked"):
         least = 0 if name == "asked" else 1
-        if name in given and getattr(o, name) < least:
-            problems.append(f"{cli.flag(name)} {getattr(o, name)}: at least {least}")
+        if name in given and not least <= getattr(o, name) <= 10**12:
+            problems.append(f"{cli.flag(name)} {getattr(o, name)}: from {least} to 10**12")
     return problems
 
 
@@ -229,7 +229,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if problems := check(o, origin):
             raise hub.UserError("\n".join(problems))
-        config = SCALES[o.scale].config if o.scale else Config.from_pretrained(o.model, True)
+        config = (
+            SCALES[o.scale].config if o.scale else Config.from_pretrained(o.model, True, "--model")
+        )
     except hub.UserError as error:
         return cli.fail(error)
     corpus = CORPORA[o.corpus]

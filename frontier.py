@@ -164,6 +164,8 @@ def fit(costs, accuracy, ceiling: float = 1.0, noise: float = 0.002) -> Fit:
         why.append("4 points pass through a curve of 4 parameters whatever they are")
     if near[1] - near[0] > 0.1:
         why.append(f"plateaus from {near[0]:.2f} to {near[1]:.2f} fit as well")
+    if near[1] > ceiling - 1e-3:
+        why.append("the ceiling, not the points, ends the range of plateaus")
     return Fit(a, b, c, e, unit, mae, float(np.mean(errors)) if errors else np.nan, near, not why,
                "; ".join(why))  # fmt: skip
 

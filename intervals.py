@@ -22,7 +22,7 @@ class Cells:
     item_draws: np.ndarray  # [B, n], over the choice of items
     draws: np.ndarray  # [B, n], over the choice of items and of seeds
     costs: dict[str, np.ndarray]  # "train": FLOPs, "inference": FLOPs per answer (NaN: unknown)
-    benchmarks: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]  # its benchmarks, by family: "all" weighs families alike
     items: int
     _means: dict = field(default_factory=dict)
 
@@ -40,12 +40,20 @@ class Cells:
         return self.bounds[1]
 
     def mean(self, name: str) -> np.ndarray:
-        """[n] mean of a field of Score over seeds and benchmarks; NaN where a run lacks it."""
+        """[n] mean of a field of Score over seeds, families, benchmarks; NaN where one lacks it."""
         if name not in self._means:
-            of = ([run.scores[b] for run in arm.runs for b in self.benchmarks] for arm in self.arms)
-            means = [mean_or_nan([getattr(score, name) for score in part]) for part in of]
-            self._means[name] = np.array(means)
+            self._means[name] = np.array([
+                self.average(arm, lambda score: getattr(score, name)) for arm in self.arms
+            ])  # fmt: skip
         return self._means[name]
+
+    def average(self, arm: Arm, value) -> float:
+        """value(score) averaged over an arm's seeds, families, benchmarks; NaN for None."""
+
+        def of_run(run):
+            return [mean_or_nan([value(run.scores[b]) for b in group]) for group in self.groups]
+
+        return mean_or_nan([mean_or_nan(of_run(run)) for run in arm.runs])
 
 
 def families(arms: list[Arm]) -> dict[str, list[str]]:
@@ -76,20 +84,30 @@ def family_cells(arms: list[Arm], method: str, draws: int, flags: Flags) -> dict
         if extra:
             flags.add(family, f"only some runs have {', '.join(extra)}", "left out of the family")
         found[family] = cells(family, common, arms, method, draws, flags)
-    held = Counter((arm.label, len(arm.runs)) for c in found.values() for arm in c.arms)
-    whole = [arm for arm in arms if held[arm.label, len(arm.runs)] == len(found)]
-    if not whole:
-        flags.add("all", "no arm has every family", "no mean over the families")
-        return found
+    runs_in = {name: {arm.label: len(arm.runs) for arm in c.arms} for name, c in found.items()}
+    complete = {  # by arm: the families that all its runs have
+        arm.label: tuple(n for n in found if runs_in[n].get(arm.label) == len(arm.runs))
+        for arm in arms
+    }
+    held = Counter(complete.values())
+    common = max(held, key=lambda names: (held[names], len(names), names))
+    whole = [arm for arm in arms if set(common) <= set(complete[arm.label])]
+    extra = [name for name in found if name not in common]
+    if extra:
+        flags.add("all", f"only some arms have {', '.join(extra)}", "left out of the mean")
     if len(whole) < len(arms):
         missing = [arm.label for arm in arms if arm not in whole]
-        flags.add(shorten(missing), "not every run has every family",
+        flags.add(shorten(missing), f"not every run has {' and '.join(common)}",
                   "left out of the mean over families")  # fmt: skip
+    if not common:
+        flags.add("all", "no arm has a whole family", "no mean over the families")
+        return found
     at = {}
-    for name, c in found.items():
+    for name in common:
+        c = found[name]
         place = {arm.label: i for i, arm in enumerate(c.arms)}
         at[name] = [place[arm.label] for arm in whole]
-    parts = found.values()
+    parts = [found[name] for name in common]
     by_run = [np.mean([c.by_run[at[c.name][i]] for c in parts], axis=0) for i in range(len(whole))]
     item_draws = np.mean([c.item_draws[:, at[c.name]] for c in parts], axis=0)
     found["all"] = Cells(
@@ -103,7 +121,7 @@ def family_cells(arms: list[Arm], method: str, draws: int, flags: Flags) -> dict
             kind: np.mean([c.costs[kind][at[c.name]] for c in parts], axis=0)
             for kind in ("train", "inference")
         },
-        benchmarks=tuple(b for c in parts for b in c.benchmarks),
+        groups=tuple(group for c in parts for group in c.groups),
         items=sum(c.items for c in parts),
     )
     return found
@@ -145,7 +163,7 @@ def cells(name, benchmarks, arms: list[Arm], method: str, draws: int, flags: Fla
             "train": np.array([mean_or_nan([r.train[method] for r in arm.runs]) for arm in kept]),
             "inference": np.array([inference[span].mean() for span in spans]),
         },
-        benchmarks=tuple(benchmarks),
+        groups=(tuple(benchmarks),),
         items=sum(max(run.scores[b].n for run in runs) for b in benchmarks),
     )
 
@@ -161,23 +179,28 @@ def draw(runs: list[Run], benchmark: str, draws: int, flags: Flags) -> np.ndarra
     Runs with the same items are resampled together (paired bootstrap, Efron & Tibshirani 1993): an
     item that is hard for all moves all. Without items a run is drawn from the normal of its
     standard error; if all its answers are right or all wrong, where resampling would give no
-    interval at all, from the Jeffreys posterior Beta(k + 1/2, n - k + 1/2).
+    interval at all, from the Jeffreys posterior Beta(k + 1/2, n - k + 1/2). Seeds of an arm are
+    asked the same items, so they share that draw; arms do not, which widens differences.
     """
     found = np.empty((draws, len(runs)), dtype=np.float32)
-    sets = defaultdict(list)
+    sets, alone = defaultdict(list), []
     for i, run in enumerate(runs):
         score = run.scores[benchmark]
         if score.accuracy in (0, 1):
             k = score.accuracy * score.n
-            rng = generator(benchmark, run.name)
+            rng = generator(benchmark, *map(str, run.arm))
             found[:, i] = rng.beta(k + 0.5, score.n - k + 0.5, draws)
             problem = f"accuracy {score.accuracy:g} on {score.n} items"
             flags.add(f"{run.name}: {benchmark}", problem, "interval from the Jeffreys posterior")
         elif score.items is None:
-            noise = generator(benchmark, run.name).normal(0, score.stderr, draws)
-            found[:, i] = np.clip(score.accuracy + noise, 0, 1)
+            noise = generator(benchmark, *map(str, run.arm)).normal(0, 1, draws)
+            found[:, i] = np.clip(score.accuracy + score.stderr * noise, 0, 1)
+            alone.append(run.name)
         else:
             sets[score.items["id"]].append(i)
+    if alone and sets:
+        problem = "no scores of single items, others have them"
+        flags.add(f"{benchmark}: {shorten(alone)}", problem, "compared unpaired")
     if len(sets) > 1:
         sizes = ", ".join(str(len(ids)) for ids in sets)
         problem = f"runs were asked {len(sets)} different sets of items ({sizes} items)"

@@ -86,7 +86,7 @@ def best(c: Cells, costs: np.ndarray, budget: float, what: str) -> dict:
         if not len(known):
             return {"budget": budget, "why_not": "no inference FLOPs are known"}
         i = known[costs[known].argmin()]
-        why = f"nothing fits: {what} {c.arms[i].label} takes {report.big(costs[i])}"
+        why = f"nothing fits: {report.big(costs[i])} {what} {c.arms[i].label}"
         return {"budget": budget, "why_not": why, "least": costs[i]}
     wins = np.bincount(c.draws[:, can].argmax(1), minlength=len(can)) / len(c.draws)
     first, *rest = sorted(range(len(can)), key=lambda j: (-c.accuracy[can[j]], costs[can[j]]))
@@ -97,7 +97,7 @@ def best(c: Cells, costs: np.ndarray, budget: float, what: str) -> dict:
         low, high = interval(c.draws[:, i])
         return {"arm": c.arms[i].label, "scale": c.arms[i].scale, "format": c.arms[i].format,
                 "ratio": c.arms[i].ratio, "accuracy": c.accuracy[i], "low": low, "high": high,
-                "cost": costs[i], "confidence": wins[j]}  # fmt: skip
+                "cost": costs[i], "confidence": wins[j] if len(can) > 1 else None}  # fmt: skip
 
     found = {"budget": budget, "candidates": len(can), **describe(first)}
     if second is not None:
@@ -152,7 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
             if rows:
                 write_csv(folder / f"{name}.csv", rows)
         drawn = figures.draw(folder, corpora, made, o.serve) if o.figures else []
-        files = [f"{name}.csv" for name, rows in made.items() if rows] + drawn
+        files = [f"{name}.csv" for name, rows in made.items() if rows]
+        files += [file for _, file in drawn]
         record = {"budget": budget, "serve": o.serve, "method": o.method, "answers": answers,
                   "files": files}  # fmt: skip
         checkpoint.write_whole(folder / "answer.json", json.dumps(plain(record), indent=2) + "\n")
@@ -170,10 +171,11 @@ def clear(folder: Path):
     """Removes an earlier analysis's tables and figures, so that none is taken for this one's."""
     try:
         files = json.loads((folder / "answer.json").read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return
-    for name in files:
-        (folder / Path(name).name).unlink(missing_ok=True)
+    for name in files if isinstance(files, list) else ():
+        if str(name).endswith((".csv", ".png")):
+            (folder / Path(name).name).unlink(missing_ok=True)
 
 
 def check(o: Options) -> list[str]:
@@ -186,8 +188,8 @@ def check(o: Options) -> list[str]:
         problems.append(cli.not_one_of("method", o.method, METHODS))
     for name in ("budget", "serve"):
         value = getattr(o, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            problems.append(f"--{name} {value}: a number above 0")
+        if value is not None and not 0 < value <= 1e40:  # False for NaN
+            problems.append(f"--{name} {value}: a number above 0, at most 1e40")
     if o.draws < 100:
         problems.append(f"--draws {o.draws}: at least 100, or percentiles mean nothing")
     o.out = o.out or (

@@ -1,6 +1,7 @@
 """The words of pareto.py: report.md and what the terminal shows in 80 columns."""
 
 import math
+import re
 
 from figures import title
 
@@ -26,7 +27,7 @@ def write(o, corpora, tables, answers, claims, drawn, budget) -> str:
         "# Scale, or reason?",
         "",
         f"{arms} arms, {seeds} runs, from {source}. FLOPs by the {o.method} count; 95 % intervals"
-        f" from {o.draws:,} bootstrap draws.",
+        f" from at most {o.draws:,} bootstrap draws.",
         "",
     ]
     for corpus in corpora:
@@ -39,10 +40,8 @@ def write(o, corpora, tables, answers, claims, drawn, budget) -> str:
         lines += [*frontier_lines(corpus, tables["frontier"]), ""]
         lines += [*matched_lines(corpus, tables["matched"]), ""]
         lines += [*fit_lines(corpus, tables), ""]
-        prefix = f"{corpus.name}-" if len(corpora) > 1 else ""
-        for name in drawn:
-            if not prefix or name.startswith(prefix):
-                lines += [f"![{name.removesuffix('.png')}]({name})", ""]
+        for name in (file for of, file in drawn if of == corpus.name):
+            lines += [f"![{name.removesuffix('.png')}]({name})", ""]
     if claims:
         lines += ["## The paper's claims, and what these numbers say", "", *CAVEATS, ""]
         for claim in claims:
@@ -172,7 +171,7 @@ def fit_lines(corpus, tables: dict) -> list[str]:
 
 def big(value: float) -> str:
     """1e+20 as people write it: 1e20."""
-    return f"{value:.3g}".replace("e+", "e")
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.3g}")
 
 
 def percent(found: dict) -> str:
@@ -182,6 +181,11 @@ def percent(found: dict) -> str:
 
 def share(value: float) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+def cut(text: str, width: int) -> str:
+    text = text.replace("sequential", "seq.")
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def summary(corpora, answers, tables, budget, o) -> str:
@@ -205,11 +209,12 @@ def summary(corpora, answers, tables, budget, o) -> str:
                 if best and "arm" in best:
                     second = best.get("runner_up", {}).get("arm", "")
                     lines.append(
-                        f" {title(name)[:24]:25}{best['arm'][:20]:21}{best['accuracy']:8.1%}"
-                        f"{best['confidence']:5.2f}  {second[:18]}"
+                        f" {cut(title(name), 24):25}{cut(best['arm'], 20):21}"
+                        f"{best['accuracy']:8.1%}{share(best['confidence']):>5}  {cut(second, 18)}"
                     )
                 elif best:
-                    lines.append(f" {title(name)[:24]:25}{best['why_not'][:54]}")
+                    lines.append(f" {cut(title(name), 24):25}{cut(best['why_not'], 54)}")
     if tables["flags"]:
-        lines += ["", f"{len(tables['flags'])} flags about the input: see report.md"]
+        count = len(tables["flags"])
+        lines += ["", f"{count} flag{'s' * (count > 1)} about the input: see report.md"]
     return "\n".join(lines[1:])

@@ -6,6 +6,7 @@ over the items that runs share, and the lengths of right and wrong answers are k
 
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,11 @@ import numpy as np
 
 METHODS = ("exact", "paper")
 FORMATS = ("ift", "reasoning", "sequential", "mixed")
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError,
+              RecursionError)  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False)
 class Score:
     """One run on one benchmark; tokens and FLOPs are means per answer, rates are shares 0..1."""
 
@@ -48,6 +51,14 @@ class Run:
     variant: str
     train: dict[str, float]  # FLOPs, by method
     scores: dict[str, Score]
+    content: str = ""  # of the pairs: runs on others are not compared
+
+    @property
+    def arm(self) -> tuple:
+        """What its seeds share. One format is one ratio: an ift run has no share to differ in."""
+        ratio = {"ift": 0.0, "reasoning": 1.0}.get(self.format, self.ratio)
+        pairs = self.content or self.corpus
+        return (pairs, self.scale, self.format, ratio, self.samples, self.variant)
 
 
 @dataclass(eq=False)
@@ -88,21 +99,22 @@ def read(folders: list[Path], flags: Flags) -> list[Run]:
     """
     runs = []
     for root in folders:
-        found = sorted(root.rglob("summary.json"))
+        found = sorted({*root.rglob("summary.json"), *root.glob("*/summary.json")})  # links, too
         homes = {file.parent for file in found}
         above = {parent for home in homes for parent in home.parents} | homes
         for child in sorted(root.iterdir()) if root not in homes else ():
-            is_analysis = (child / "answer.json").is_file()  # pareto.py's own
+            is_analysis = (child / "answer.json").exists()  # pareto.py's own
             if child.is_dir() and child not in above and not is_analysis:
                 is_begun = (child / "config.json").is_file()
                 why = "not finished (no summary.json)" if is_begun else "not a run"
                 flags.add(str(child), why, "left out")
         for file in found:
             name = file.parent.name if file.parent == root else str(file.parent.relative_to(root))
+            name = name if len(folders) == 1 else f"{root.name}/{name}"
             try:
                 raw = json.loads(file.read_text(encoding="utf-8"))
                 runs.append(read_run(name, raw, file.parent, flags))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except UNREADABLE as error:
                 missing = f"no {error}" if isinstance(error, KeyError) else str(error)
                 flags.add(str(file.parent), f"summary.json: {missing}", "left out")
     return sorted(runs, key=lambda run: run.name)
@@ -130,7 +142,7 @@ def read_run(name: str, raw: dict, folder: Path, flags: Flags) -> Run:
             continue  # no accuracy by design, such as summaries without a jury
         try:
             score = read_score(entry)
-        except (ValueError, TypeError, KeyError) as error:
+        except UNREADABLE as error:
             missing = f"no {error}" if isinstance(error, KeyError) else str(error)
             flags.add(f"{name}: {benchmark}", missing, "left out")
             continue
@@ -139,14 +151,20 @@ def read_run(name: str, raw: dict, folder: Path, flags: Flags) -> Run:
     sizes = float(raw.get("parameters") or 0) / 1e9
     if not (math.isfinite(sizes) and sizes > 0):
         raise ValueError(f"parameters {raw.get('parameters')}: a number above 0")
+    scale, ratio = raw["scale"], raw.get("ratio")
+    if not (isinstance(scale, str) and re.fullmatch(r"[\w.+-]{1,40}", scale)):
+        raise ValueError(f"scale {scale!r}: a short name")
+    if raw["format"] in ("sequential", "mixed") and not 0 <= ratio <= 1:
+        raise ValueError(f"ratio {ratio}: a share from 0 to 1")
     data = str(raw.get("data") or "pairs")
     return Run(
         name=name,
-        corpus=f"{Path(data).stem}\0{raw.get('content') or data}",  # arms() shortens it
-        scale=str(raw["scale"]),
+        corpus=Path(data).stem[:40],
+        content=str(raw.get("content") or data),
+        scale=scale,
         size=sizes,
         format=raw["format"],
-        ratio=float(raw.get("ratio", raw["format"] == "reasoning")),
+        ratio=float(ratio or 0),
         seed=int(raw.get("seed", 0)),
         samples=int(raw.get("samples") or 0),
         variant=str(raw.get("variant") or ""),
@@ -158,14 +176,19 @@ def read_run(name: str, raw: dict, folder: Path, flags: Flags) -> Run:
 def read_score(entry: dict) -> Score:
     numbers = {k: v for k, v in entry.items() if k in Score.__dataclass_fields__}
     numbers.pop("items", None)
+    shares = ("truncated", "no_answer", "opened_think")
+    for key in (*shares, "stderr", *(k for k in numbers if k.startswith(("prompt", "generated")))):
+        value, most = numbers.get(key), 1 if key in (*shares, "stderr") else math.inf
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= most):
+            raise ValueError(f"{key} {value!r}: a number from 0 to {most}")
     score = Score(**numbers, flops=costs(entry.get("inference_flops") or {}, "inference_flops"))
-    if not isinstance(score.family, str):
-        raise ValueError(f"family {score.family!r}: a name")
-    if not (isinstance(score.n, int) and score.n > 0):
+    if not isinstance(score.family, str) or score.family == "all":
+        raise ValueError(f"family {score.family!r}: a name, and not that of their mean")
+    if not (type(score.n) is int and 0 < score.n < 1e12):
         raise ValueError(f"n {score.n}: a count above 0")
     if not 0 <= score.accuracy <= 1:  # False for NaN, too
         raise ValueError(f"accuracy {score.accuracy}: a share from 0 to 1")
-    if score.stderr is None or not (math.isfinite(score.stderr) and score.stderr > 0):
+    if not score.stderr:
         score.stderr = math.sqrt(score.accuracy * (1 - score.accuracy) / score.n)
     return score
 
@@ -192,14 +215,18 @@ def read_items(file: Path, score: Score, name: str, flags: Flags) -> dict | None
         )
         items["id"] = tuple(ids.tolist())
         items["item"] = np.bincount(place, items["value"]) / counts
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         flags.add(f"{name}: {file.name}", f"cannot be read ({error})", "interval from n alone")
         return None
     is_same = len(ids) == score.n and abs(items["item"].mean() - score.accuracy) < 1e-6
     if not is_same:
         problem = f"{len(ids)} items do not give summary.json's {score.accuracy:.4f} of {score.n}"
         flags.add(f"{name}: {file.name}", problem, "interval from n alone")
-    return items if is_same else None
+        return None
+    if not all((items[c] >= 0).all() for c in columns[1:]):  # False for NaN
+        flags.add(f"{name}: {file.name}", "answers without token counts", "no early stopping")
+        items["generated_tokens"] = None
+    return items
 
 
 # ---- arms -----------------------------------------------------------------------------------
@@ -207,20 +234,19 @@ def read_items(file: Path, score: Score, name: str, flags: Flags) -> dict | None
 
 def arms(runs: list[Run], method: str, flags: Flags) -> dict[str, list[Arm]]:
     """{corpus: its arms}; only runs on the same pairs, counted by the same method, are compared."""
-    counts = Counter(stem for stem, _ in {tuple(run.corpus.split("\0")) for run in runs})
-    groups = defaultdict(list)
+    stems = {}  # of the pairs' content: what the first run calls them
     for run in runs:
-        stem, content = run.corpus.split("\0")
-        corpus = stem if counts[stem] == 1 else f"{stem}-{content[:8]}"
+        stems.setdefault(run.content, run.corpus)
+    counts, groups = Counter(stems.values()), defaultdict(list)
+    for run in runs:
         if method not in run.train:
             flags.add(run.name, f"train_flops has no {method!r}", "left out; see --method")
         elif run.scores:
-            # one format is one ratio: an ift run has no share to differ in
-            ratio = {"ift": 0.0, "reasoning": 1.0}.get(run.format, run.ratio)
-            key = (corpus, run.scale, run.format, ratio, run.samples, run.variant)
-            groups[key].append(run)
+            groups[run.arm].append(run)
     found = []
-    for (corpus, scale, format, ratio, samples, variant), members in groups.items():
+    for (content, scale, format, ratio, samples, variant), members in groups.items():
+        stem = stems[members[0].content]
+        corpus = stem if counts[stem] == 1 else f"{stem}-{content[:8]}"
         spent = [run.train[method] for run in members]
         parts = [members]
         if max(spent) > 1.2 * min(spent):

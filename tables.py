@@ -12,7 +12,7 @@ from intervals import Cells
 from runs import METHODS, Arm, Flags, mean_or_nan
 
 COSTS = ("train", "inference", "both")  # and "total" with --serve
-PERCENTILES = (50, 75, 90, 95, 99)  # of answer lengths, where early stopping cuts
+PERCENTILES = (50, 75, 90, 95, 99, 100)  # of answer lengths, where early stopping cuts
 
 
 @dataclass
@@ -41,7 +41,6 @@ def points(corpora: list[Corpus], serve) -> list[dict]:
             }  # fmt: skip
             low, high = c.low, c.high
             for i, arm in enumerate(c.arms):
-                scores = [run.scores[b] for run in arm.runs for b in c.benchmarks]
                 row = {
                     "corpus": corpus.name,
                     "name": name,
@@ -61,8 +60,8 @@ def points(corpora: list[Corpus], serve) -> list[dict]:
                     spent = [run.train.get(method) for run in arm.runs]
                     row[f"train_flops_{method}"] = mean_or_nan(spent)
                 for method in METHODS:
-                    spent = [score.flops.get(method) for score in scores]
-                    row[f"inference_flops_{method}"] = mean_or_nan(spent)
+                    spent = c.average(arm, lambda score, m=method: score.flops.get(m))
+                    row[f"inference_flops_{method}"] = spent
                 rows.append(row | {f: values[i] for f, values in means.items()})
     return rows
 
@@ -220,18 +219,19 @@ def early_stop(corpora: list[Corpus], serve, method: str, flags: Flags) -> list[
     for corpus in corpora:
         for name, c in corpus.families.items():
             found = []
-            for i, arm in enumerate(c.arms):
-                scores = [run.scores[b] for run in arm.runs for b in c.benchmarks]
-                if any(score.items is None for score in scores):
+            for arm in c.arms:
+                wanted = [run.scores[b] for run in arm.runs for group in c.groups for b in group]
+                if any(not s.items or s.items["generated_tokens"] is None for s in wanted):
                     continue
                 if arm.scale not in SCALES:
                     problem = f"scale {arm.scale!r} is no row of config.SCALES"
                     flags.add(arm.label, problem, "no early stopping: its FLOPs are unknown")
                     continue
+                config = SCALES[arm.scale].config
                 for q in PERCENTILES:
-                    cut = [stopped(s.items, q, SCALES[arm.scale].config, method) for s in scores]
-                    found.append((arm, q, *np.mean(cut, axis=0)))
-                found.append((arm, 100, c.accuracy[i], c.costs["inference"][i]))
+                    cut = {s: stopped(s.items, q, config, method) for s in wanted}
+                    ends = [c.average(arm, lambda s, k=k, cut=cut: cut[s][k]) for k in (0, 1)]
+                    found.append((arm, q, *ends))
             if not found:
                 continue
             accuracy, cost = (np.array([row[k] for row in found]) for k in (2, 3))
