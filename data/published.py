@@ -257,8 +257,8 @@ def math_ift_on_general(corpora) -> dict:
         "verdict": f"beyond the interval at {sure} of {len(lines)} sizes, so no accident of the"
         f" items: {100 * corpus_moves:.1f} points on average, where reasoning on the general corpus"
         f" moves the same family by {100 * format_moves:.1f}. The corpora differ in prompts, in"
-        " number and in the style of answers, and Table 1 cannot tell which of these it is; with one"
-        " seed a size it says nothing of training noise either",
+        " number and in the style of answers, and Table 1 cannot tell which of these it is; with"
+        " one seed a size it says nothing of training noise either",
         "evidence": lines,
     }
 

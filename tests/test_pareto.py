@@ -480,6 +480,7 @@ def test_nothing_to_compare_is_an_error_that_teaches(tmp_path, capsys):
     assert not (tmp_path / "runs/pareto").exists()
 
 
+@pytest.mark.slow
 def test_ten_thousand_runs_in_under_a_minute(tmp_path):
     """Summaries alone, 10,000 runs of 200 arms on three benchmarks."""
     rng, scales = np.random.default_rng(0), list(SIZES)
