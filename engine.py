@@ -1,4 +1,4 @@
-"""Completions of token-id prompts, as they finish: from the built-in batched decoder or elsewhere.
+"""Completions of token-id prompts, as they finish: from the built-in decoder, vLLM or a server.
 
     with engine.open("torch", "runs/toy-m-reasoning-s0/model") as e:
         for completion in e.complete(requests):      # consumed lazily, answered in any order
@@ -7,6 +7,7 @@
 A request's sample is drawn by its own seed: it depends neither on its neighbours nor on the batch.
 """
 
+import importlib.util
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,12 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import cli
 import hub
 import model as models
 from data.chat import load_tokenizer
 from kernels import Documents
 
-KINDS = ("torch",)
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,42 @@ class Completion:
     generated_tokens: int
 
 
-@contextmanager
-def open(kind: str, model: str, **options):
-    """The engine `kind` for `model`, a path or Hub id; options: those of its class.
+@dataclass(frozen=True)
+class Settings:
+    """What an engine may be told; each reads its own."""
 
-    Raises hub.UserError where it cannot be had.
+    dtype: str = ""  # torch, vllm: bf16 or fp32 (default: bf16 on a GPU)
+    batch: int = 0  # sequences in flight (default: 16; vllm 256 an engine; server 64)
+    # torch
+    device: str = ""  # cpu, cuda (default: cuda where there is one)
+    cache_tokens: int = 2**17  # of the KV cache: places times the longest sequence in flight
+    prefill_tokens: int = 2048  # of one forward over prompts
+    # vllm: one engine process for every group of tensor_parallel GPUs
+    tensor_parallel: int = 1
+    data_parallel: int = 1
+    context: int = 0  # tokens of the longest prompt and answer (default: the model's)
+    # server
+    url: str = ""  # of its OpenAI interface, like http://localhost:8000/v1; $OPENAI_API_KEY is sent
+    timeout: float = 3600.0  # seconds without a byte from it
+    retries: int = 8  # of a request, after 1, 2, 4 ... 60 seconds
+
+
+@contextmanager
+def open(kind: str, model: str, **settings):
+    """The engine of that kind for `model`, a path or Hub id (server: its name there).
+
+    kind: torch, vllm, server, or auto: vllm where it and a GPU are, else torch. settings: fields of
+    Settings. Raises hub.UserError where it cannot be had.
     """
-    if kind not in KINDS:
-        raise hub.UserError(f"--engine {kind}: one of {', '.join(KINDS)}")
-    engine = {"torch": Torch}[kind](model, **options)
+    if kind == "auto":
+        has_vllm = importlib.util.find_spec("vllm") and torch.cuda.is_available()
+        kind = "vllm" if has_vllm else "torch"
+    import remote  # which reads this file
+
+    engines = {"torch": Torch, "vllm": remote.VLLM, "server": remote.Server}
+    if kind not in engines:
+        raise hub.UserError(cli.not_one_of("engine", kind, ["auto", *engines]))
+    engine = engines[kind](model, Settings(**settings))
     try:
         yield engine
     finally:
@@ -74,6 +103,11 @@ def text_of(tokenizer, ids: list[int], sampling: Sampling) -> str:
         ids = ids[:-1]
     text = tokenizer.decode(ids, skip_special_tokens=True)
     return text[: min([text.find(stop) for stop in sampling.stop if stop in text], default=None)]
+
+
+def ids_in_use(tokenizer) -> int:
+    """Ids from here on are rows of the head that no tokenizer emits: never to be sampled."""
+    return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
 
 
 def room_for(request: Request, context: int) -> int:
@@ -173,30 +207,20 @@ class Sequence:
 class Torch:
     """Continuous batching on model.py: a sequence that ends gives its place to the next at once.
 
-    batch: sequences in flight at most. cache_tokens: places times the longest sequence, what the KV
-    cache may hold; where it runs out the last sequence steps back and is read again later.
-    prefill_tokens: of one forward over prompts; a longer prompt is read in parts.
+    Where the KV cache runs out, the last sequence steps back and is read again later; a prompt
+    longer than prefill_tokens is read in parts.
     """
 
-    def __init__(
-        self,
-        model: str,
-        device: str = "",
-        dtype: str = "",  # bf16 or fp32 (default: bf16 on cuda)
-        batch: int = 16,
-        cache_tokens: int = 2**17,
-        prefill_tokens: int = 2048,
-    ):
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        is_bf16 = dtype == "bf16" or (not dtype and device == "cuda")
+    def __init__(self, model: str, settings: Settings):
+        device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = settings.dtype or ("bf16" if device == "cuda" else "fp32")
         self.tokenizer, _ = load_tokenizer(model)
-        self.model = models.load(model, device, torch.bfloat16 if is_bf16 else torch.float32)
-        self.name = f"torch {torch.__version__}, {'bf16' if is_bf16 else 'fp32'}"
-        self.device, self.batch = self.model.head.device, batch
-        self.cache_tokens, self.prefill_tokens = cache_tokens, prefill_tokens
-        self.context = min(self.model.config.max_position_embeddings, cache_tokens)
-        vocabulary = self.tokenizer.get_vocab(with_added_tokens=True).values()
-        self.ids_in_use = 1 + max(vocabulary)  # further rows of the head are never sampled
+        self.model = models.load(model, device, DTYPES[dtype])
+        self.name = f"torch {torch.__version__}, {dtype}"
+        self.device, self.batch = self.model.head.device, settings.batch or 16
+        self.cache_tokens, self.prefill_tokens = settings.cache_tokens, settings.prefill_tokens
+        self.context = min(self.model.config.max_position_embeddings, self.cache_tokens)
+        self.ids_in_use = ids_in_use(self.tokenizer)
 
     def close(self):
         self.model = None

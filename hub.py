@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-TOKENIZER_FILES = ("config.json", "generation_config.json", "tokenizer*.json")
+TOKENIZER_FILES = ("config.json", "generation_config.json", "tokenizer*.json", "*.jinja")
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 
 

@@ -43,6 +43,8 @@ def load_tokenizer(source: str | Path, flag: str = "--init") -> tuple[Tokenizer,
     try:
         if (beside := folder / "tokenizer_config.json").is_file():
             settings = json.loads(beside.read_text(encoding="utf-8"))
+        if (template := folder / "chat_template.jinja").is_file():
+            settings["chat_template"] = template.read_text(encoding="utf-8")
         return Tokenizer.from_str(file.read_text(encoding="utf-8")), settings
     except Exception as error:  # tokenizers raises nothing more special
         raise hub.UserError(f"{flag} {source}: its tokenizer cannot be read: {error}") from error

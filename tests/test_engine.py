@@ -1,6 +1,5 @@
 """The engines: the built-in decoder against one-at-a-time decoding, and what its samples are."""
 
-import math
 import random
 import shutil
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 
 import engine
-import hub
 import model as models
 from data import toy
 from data.chat import Chat
@@ -22,7 +20,7 @@ def chat():
 
 @pytest.fixture(scope="module")
 def lively(base, tmp_path_factory):
-    """The small base with larger weights: its answers neither repeat themselves nor are they tied."""
+    """The small base with larger weights: its answers are neither repetitive nor tied."""
     folder = tmp_path_factory.mktemp("lively") / "model"
     shutil.copytree(base, folder)
     model = models.load(base)
