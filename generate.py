@@ -96,7 +96,7 @@ def prepare(o: Options) -> Job:
     found = attempt(read_prompts, o.prompts, o.columns, o.limit, o.skip_bad) if o.prompts else None
     if not teacher or not found:
         raise hub.UserError("\n".join(problems))
-    prompts, bad, digest = found
+    prompts, bad = found
     folder = hub.fetch(o.teacher, files=hub.TOKENIZER_FILES, flag="--teacher")
     try:
         config = Config.from_pretrained(folder, mixtures=True)
@@ -110,7 +110,9 @@ def prepare(o: Options) -> Job:
             f" tokens that the teacher reads: {', '.join(sorted(long)[:20])}; shorten them, or pass"
             " --skip-bad to leave them out"
         )
-    prompts = [prompt for prompt in prompts if prompt.id not in long]
+    prompts, digest = [prompt for prompt in prompts if prompt.id not in long], hashlib.sha256()
+    for prompt in prompts:
+        digest.update(json.dumps([prompt.id, prompt.messages]).encode())
     sampling = {
         mode: Sampling(o.max_new, **fields, stop_ids=tuple(teacher.stop_ids))
         for mode, fields in teacher.sampling(o.same_sampling).items()
@@ -121,8 +123,7 @@ def prepare(o: Options) -> Job:
         "toggle": teacher.toggle,
         "sampling": {mode: dataclasses.asdict(sampling[mode]) for mode in MODES},
         "seed": o.seed,
-        "engine": o.engine,
-        "prompts": {"source": o.prompts, "sha256": digest, "left_out": bad + len(long)},
+        "prompts": {"source": o.prompts, "sha256": digest.hexdigest()},
     }
     problems += check_folder(o.out, record)
     if problems:

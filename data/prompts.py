@@ -4,7 +4,6 @@ A row's prompt is a string, or a list of turns ({role, content} or {from, value}
 are left out. Sources whose columns are known are rows of SOURCES; any other is told by --columns.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Prompt:
 
 
 def read_prompts(source: str, columns: str = "", limit: int | None = None, skip_bad=False):
-    """(prompts, how many bad rows were left out, sha256 of the prompts) of a path or Hub id.
+    """(prompts, how many bad rows were left out) of a path or Hub id.
 
     columns: "prompt=NAME,id=NAME,system=NAME", what differs from the usual. Raises hub.UserError
     for every bad row and id that comes twice, unless skip_bad leaves them out.
@@ -46,7 +45,7 @@ def read_prompts(source: str, columns: str = "", limit: int | None = None, skip_
     files = [file for file in files if file.is_file() and file.name.endswith(SUFFIXES)]
     if not files:
         raise hub.UserError(f"--prompts {source}: no {', '.join(SUFFIXES)} there")
-    prompts, problems, places, digest = [], [], {}, hashlib.sha256()
+    prompts, problems, places = [], [], {}
     for file, short in zip(files, short_names(files), strict=True):
         for number, row in read(file, only=None):
             if limit and len(prompts) >= limit:
@@ -61,13 +60,12 @@ def read_prompts(source: str, columns: str = "", limit: int | None = None, skip_
                 continue
             places[prompt.id] = place
             prompts.append(prompt)
-            digest.update(json.dumps([prompt.id, prompt.messages]).encode())
     if problems and not skip_bad:
         hint = "mend them, or pass --skip-bad to leave them out"
         raise hub.UserError(f"--prompts {source}: {listing(problems)}\n  {hint}")
     if not prompts:
         raise hub.UserError(f"--prompts {source}: no prompt in it")
-    return prompts, len(problems), digest.hexdigest()
+    return prompts, len(problems)
 
 
 def parse_columns(columns: str) -> dict:
