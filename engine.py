@@ -21,8 +21,8 @@ import cli
 import hub
 import model as models
 from data.chat import load_tokenizer
-from kernels import Documents
 
+LEAST = 16  # rows of a matmul: with fewer, the CPU adds up a row in an order that depends on them
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -63,7 +63,7 @@ class Settings:
     batch: int = 0  # sequences in flight (default: 16; vllm 256 an engine; server 64)
     # torch
     device: str = ""  # cpu, cuda (default: cuda where there is one)
-    cache_tokens: int = 2**17  # of the KV cache: places times the longest sequence in flight
+    cache_tokens: int = 2**17  # of the KV cache: places times the longest in flight; 512 or more
     prefill_tokens: int = 2048  # of one forward over prompts
     # vllm: one engine process for every group of tensor_parallel GPUs
     tensor_parallel: int = 1
@@ -219,7 +219,8 @@ class Torch:
         self.name = f"torch {torch.__version__}, {dtype}"
         self.device, self.batch = self.model.head.device, settings.batch or 16
         self.cache_tokens, self.prefill_tokens = settings.cache_tokens, settings.prefill_tokens
-        self.context = min(self.model.config.max_position_embeddings, self.cache_tokens)
+        longest = self.model.config.max_position_embeddings
+        self.context = min(longest, self.cache_tokens // 512 * 512)
         self.ids_in_use = ids_in_use(self.tokenizer)
 
     def close(self):
@@ -259,7 +260,7 @@ class Torch:
                     break
                 waiting.append(Sequence(request, self.context, self.tokenizer))
             together = [*flight, *entering, waiting[-1]]
-            need = max(min(len(s.tokens) + 64, s.longest) for s in together)
+            need = models.span(max(min(len(s.tokens) + 64, s.longest) for s in together))
             is_full = len(together) > 1 and len(together) * need > self.cache_tokens
             if is_full or entering and tokens + len(waiting[-1].tokens) > self.prefill_tokens:
                 break
@@ -271,42 +272,50 @@ class Torch:
 
     def make_room(self, waiting, flight, cache):
         """Gives every sequence in flight room for one more token, or sends the last ones back."""
-        need = max(len(s.tokens) for s in flight)
-        while len(flight) * need > self.cache_tokens:
+        need = models.span(max(len(s.tokens) for s in flight))
+        while len(flight) > 1 and len(flight) * need > self.cache_tokens:
             waiting.append(flight.pop())
         self.fit(cache, len(flight), need)
 
     def fit(self, cache, places: int, need: int):
-        """Resizes the cache where it is too small, or too large for what it holds."""
-        if places > cache.places or not need <= cache.room <= max(256, 8 * need):
-            cache.resize(places, min(2 * need, self.cache_tokens // places))
+        """Resizes the cache where it is too small, or far too large for what it holds."""
+        if places > cache.places or not need <= cache.room <= max(512, 8 * need):
+            ample = models.span(2 * need)  # so that it is not copied again soon
+            cache.resize(places, ample if places * ample <= self.cache_tokens else need)
 
     @torch.inference_mode()
     def prefill(self, entering: list[Sequence], first: int, cache) -> Tensor:
         """Reads whole sequences into the places from `first` on; logits [n, V] after each."""
-        lengths = [len(s.tokens) for s in entering]
-        if len(entering) == 1 and lengths[0] > self.prefill_tokens:
-            for start in range(0, lengths[0], self.prefill_tokens):
-                part = entering[0].tokens[start : start + self.prefill_tokens]
-                positions = self.tensor(range(start, start + len(part)))
-                cache.aim(self.tensor([first] * len(part)), positions, slice(first, first + 1))
-                x = self.model.hidden(self.tensor(part), positions, None, cache.layers)
-            return self.logits(x[-1:])
-        ends = self.tensor(lengths).cumsum(0)
-        documents = Documents(F.pad(ends, (1, 0)).int())
-        places = self.tensor(range(first, first + len(entering)))
-        cache.aim(places.repeat_interleave(self.tensor(lengths)), documents.positions)
-        ids = self.tensor([token for s in entering for token in s.tokens])
-        x = self.model.hidden(ids, documents.positions, documents, cache.layers)
-        return self.logits(x[ends - 1])
+        parts = [(s.tokens, 0, len(s.tokens)) for s in entering]
+        if len(entering) == 1:  # it may be longer than one forward
+            tokens, size = entering[0].tokens, self.prefill_tokens
+            starts = range(0, len(tokens), size)
+            parts = [(tokens, start, min(start + size, len(tokens))) for start in starts]
+        rows = [parts] if len(entering) > 1 else [[part] for part in parts]
+        for row in rows:
+            ids, places, positions, stretches = [], [], [], []
+            for place, (tokens, start, stop) in enumerate(row, first):
+                stretches.append((place, len(ids), start, stop))
+                ids += tokens[start:stop]
+                places += [place] * (stop - start)
+                positions += range(start, stop)
+            x = self.hidden(ids, places, positions, cache, stretches)
+        ends = [row + stop - start - 1 for _, row, start, stop in stretches]
+        return self.logits(x[ends])
 
     @torch.inference_mode()
     def decode(self, flight: list[Sequence], cache) -> Tensor:
         """Reads the newest token of every sequence; logits [n, V] after each."""
-        positions = self.tensor([len(s.tokens) - 1 for s in flight])
-        cache.aim(self.tensor(range(len(flight))), positions, slice(0, len(flight)))
-        ids = self.tensor([s.tokens[-1] for s in flight])
-        return self.logits(self.model.hidden(ids, positions, None, cache.layers))
+        positions = [len(s.tokens) - 1 for s in flight]
+        ids = [s.tokens[-1] for s in flight]
+        return self.logits(self.hidden(ids, range(len(flight)), positions, cache))
+
+    def hidden(self, ids, places, positions, cache, stretches=None) -> Tensor:
+        """The head's input for each of the tokens. Fewer than LEAST are computed with padding."""
+        n, padding = len(ids), [0] * (LEAST - len(ids))
+        positions = self.tensor([*positions, *padding])
+        cache.aim(self.tensor(places), positions[:n], stretches)
+        return self.model.hidden(self.tensor([*ids, *padding]), positions, None, cache.layers)[:n]
 
     @torch.inference_mode()
     def advance(self, sequences: list[Sequence], logits: Tensor):
@@ -324,7 +333,8 @@ class Torch:
                 sequences[row].add(token)
 
     def logits(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.model.head)[:, : self.ids_in_use].float()
+        padded = F.pad(x, (0, 0, 0, max(0, LEAST - len(x))))
+        return F.linear(padded, self.model.head)[: len(x), : self.ids_in_use].float()
 
     def tensor(self, numbers) -> Tensor:
         return torch.tensor(list(numbers), device=self.device)

@@ -312,30 +312,37 @@ def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes
 class LayerCache:
     """Keys and values of one layer, [places, K, room, D] each; every sequence has a place.
 
-    at: (places [T], positions [T]) of the tokens that write() gets. span, seen: the places that
-    attend() reads, how far, and the mask [n, 1, t, S] of what each query may see there.
+    Of the tokens of a forward the first stand at `places` and `positions`; any others are padding.
     """
 
     def __init__(self, config: Config, like: Tensor):
         shape = (0, config.num_key_value_heads, 0, config.head_dim)
         self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
-        self.at = self.span = self.seen = None
+        self.places = self.positions = self.stretches = self.seen = None
 
     def write(self, k: Tensor, v: Tensor):
-        places, positions = self.at
-        self.keys[places, :, positions] = k.to(self.keys)
-        self.values[places, :, positions] = v.to(self.values)
+        n, at = len(self.places), (self.places, slice(None), self.positions)
+        self.keys[at], self.values[at] = k[:n].to(self.keys), v[:n].to(self.values)
 
     def attend(self, q: Tensor) -> Tensor:
-        """q [n * t, H, D], t new tokens in each of n places -> [n * t, H, D]; no copy of keys."""
-        k, v = self.keys[self.span].to(q), self.values[self.span].to(q)  # [n, K, S, D], views
-        if len(q) == len(k):  # one query a place: the heads that share keys are queries of one head
-            q = q.unflatten(1, (k.shape[1], -1))
-            return F.scaled_dot_product_attention(q, k, v, self.seen).flatten(1, 2)
-        q = q.unflatten(0, (len(k), -1)).transpose(1, 2)  # [n, H, t, D]
-        gqa = q.shape[1] != k.shape[1]
-        mixed = F.scaled_dot_product_attention(q, k, v, self.seen, enable_gqa=gqa)
-        return mixed.transpose(1, 2).flatten(0, 1)
+        """q [T, H, D] sees its own sequence up to itself -> [T, H, D]; keys are not copied."""
+        n = len(self.places)
+        if self.stretches:
+            mixed = torch.cat([self.read(q, *stretch) for stretch in self.stretches])
+        else:  # one token in each of the first n places: heads that share keys are queries of one
+            k, v = (x[:n, :, : self.seen.shape[-1]].to(q) for x in (self.keys, self.values))
+            q_shared = q[:n].unflatten(1, (k.shape[1], -1))
+            mixed = F.scaled_dot_product_attention(q_shared, k, v, self.seen).flatten(1, 2)
+        return F.pad(mixed, (0, 0, 0, 0, 0, len(q) - n))
+
+    def read(self, q: Tensor, place: int, row: int, start: int, stop: int) -> Tensor:
+        """One sequence's tokens start to stop, the rows of q from `row` on."""
+        q = q[row : row + stop - start].transpose(0, 1)[None]
+        k, v = (x[place, None, :, :stop].to(q) for x in (self.keys, self.values))
+        seen = torch.arange(stop, device=q.device) <= self.positions[row : row + stop - start, None]
+        seen, gqa = (seen if start else None), q.shape[1] != k.shape[1]
+        mixed = F.scaled_dot_product_attention(q, k, v, seen, is_causal=start == 0, enable_gqa=gqa)
+        return mixed[0].transpose(0, 1)
 
 
 class Cache:
@@ -363,20 +370,28 @@ class Cache:
             for x in (layer.keys, layer.values):
                 x[target] = x[source]
 
-    def aim(self, places: Tensor, positions: Tensor, span: slice | None = None):
-        """Where the tokens of the next forward stand: places [T], positions [T].
+    def aim(self, places: Tensor, positions: Tensor, stretches=None):
+        """Where the tokens of the next forward stand: places [T] and positions [T].
 
-        span: the places that they read, equally many tokens in each; None: the forward brings its
-        own Documents, of whole prompts.
+        stretches: (place, first row, start, stop) of every sequence that is read; None: one token
+        in each of the places 0 to T - 1.
         """
         seen = None
-        if span is not None:
-            longest = int(positions.max()) + 1
-            slots = torch.arange(longest, device=positions.device)
-            seen = slots <= positions.view(span.stop - span.start, 1, -1, 1)
-            span = (span, slice(None), slice(longest))
+        if not stretches:
+            slots = torch.arange(span(int(positions.max()) + 1), device=positions.device)
+            seen = slots <= positions[:, None, None, None]
         for layer in self.layers:
-            layer.at, layer.span, layer.seen = (places, positions), span, seen
+            layer.places, layer.positions = places, positions
+            layer.stretches, layer.seen = stretches, seen
+
+
+def span(tokens: int) -> int:
+    """How far a decoding step reads. In such steps masked keys change no bit of what others give.
+
+    Measured on a CPU: its attention adds up 64 keys at a time, beyond 256 keys 512 at a time.
+    """
+    step = 64 if tokens <= 256 else 512
+    return -(-tokens // step) * step
 
 
 @torch.inference_mode()
@@ -391,11 +406,12 @@ def greedy(
     device, answers = model.head.device, []
     for prompt in prompts:
         cache, ids, answer = Cache(model), prompt, []
-        cache.resize(1, len(prompt) + max_new)
+        cache.resize(1, span(len(prompt) + max_new))
         while len(answer) < max_new and not set(stop_ids) & set(answer[-1:]):
-            start = len(prompt) + len(answer) - len(ids)
-            positions = torch.arange(start, start + len(ids), device=device)
-            cache.aim(torch.zeros_like(positions), positions, slice(0, 1))
+            stop = len(prompt) + len(answer)
+            positions = torch.arange(stop - len(ids), stop, device=device)
+            stretches = [(0, 0, stop - len(ids), stop)]
+            cache.aim(torch.zeros_like(positions), positions, stretches)
             x = model.hidden(torch.tensor(ids, device=device), positions, None, cache.layers)
             ids = [F.linear(x[-1], model.head)[:ids_in_use].argmax().item()]
             answer += ids

@@ -38,9 +38,9 @@ def prompts(chat):
     return [chat.prompt(text if i % 5 else text * 9) for i, text in enumerate(texts)]
 
 
-def alone(folder, requests, **options):
-    """Every request in an engine that holds one sequence, by id."""
-    with engine.open("torch", folder, batch=1, **options) as e:
+def answers(folder, requests, **settings):
+    """Completions of the built-in decoder, by id."""
+    with engine.open("torch", folder, **settings) as e:
         return {c.id: c for c in e.complete(requests)}
 
 
@@ -49,7 +49,7 @@ def alone(folder, requests, **options):
 
 @pytest.mark.parametrize(
     "options",
-    [dict(), dict(batch=3), dict(batch=40, prefill_tokens=50), dict(cache_tokens=900),
+    [dict(), dict(batch=3), dict(batch=40, prefill_tokens=50), dict(cache_tokens=1024),
      dict(batch=9, cache_tokens=2000, prefill_tokens=64)],
 )  # fmt: skip
 def test_p26_greedy_equals_one_at_a_time_decoding(options, lively, chat, prompts):
@@ -61,8 +61,7 @@ def test_p26_greedy_equals_one_at_a_time_decoding(options, lively, chat, prompts
         for i, prompt in enumerate(prompts)
     ]
     model = models.load(lively)
-    with engine.open("torch", lively, **options) as e:
-        found = {c.id: c for c in e.complete(requests)}
+    found = answers(lively, requests, **options)
     assert len(found) == len(requests)
     reasons = set()
     for request in requests:
@@ -74,3 +73,37 @@ def test_p26_greedy_equals_one_at_a_time_decoding(options, lively, chat, prompts
         assert c.finish_reason == ("stop" if ids[-1] in stop else "length")
         reasons.add(c.finish_reason)
     assert reasons == {"stop", "length"}
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+SAMPLED = [
+    Sampling(80, temperature=0.7, top_p=0.8, top_k=20),
+    Sampling(50, temperature=1.0),
+    Sampling(300, temperature=0.6, top_p=0.95, top_k=20, stop_ids=(3, 4)),
+    Sampling(60, temperature=1.3, min_p=0.05),
+]
+
+
+def test_a_sample_does_not_depend_on_its_neighbours(lively, prompts, one_thread):
+    requests = [Request(str(i), p, SAMPLED[i % 4], seed=i // 2) for i, p in enumerate(prompts)]
+    together = answers(lively, requests)
+    reverse = answers(lively, list(reversed(requests)), batch=5, prefill_tokens=256)
+    crowd = answers(lively, requests * 2, batch=80)
+    assert len({tuple(c.ids) for c in together.values()}) > 30
+    for request in requests[::3]:
+        c = answers(lively, [request], batch=1)[request.id]
+        assert c == together[request.id] == reverse[request.id] == crowd[request.id]
+
+
+def test_another_seed_gives_another_sample_and_the_same_seed_the_same(lively, prompts):
+    requests = [Request(f"{s}", prompts[1], SAMPLED[0], seed=s % 10) for s in range(20)]
+    found = answers(lively, requests)
+    assert len({tuple(c.ids) for c in found.values()}) == 10
+    assert all(found[f"{s}"].ids == found[f"{s + 10}"].ids for s in range(10))
