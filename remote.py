@@ -23,6 +23,8 @@ import hub
 from data.chat import load_tokenizer
 from engine import Completion, Request, Settings, ids_in_use, room_for, text_of
 
+PAUSE = 1.0  # seconds before the first retry of a request to a server
+
 # ---- vLLM -------------------------------------------------------------------------------------
 
 
@@ -242,7 +244,7 @@ class Server:
             headers["Authorization"] = f"Bearer {key}"
         data = body and json.dumps(body).encode()
         for attempt in range(self.retries + 1):
-            pause = min(60, 2**attempt) * random.uniform(0.5, 1)  # apart from the other threads
+            pause = min(60, PAUSE * 2**attempt) * random.uniform(0.5, 1)  # apart from other threads
             try:
                 ask = urllib.request.Request(self.url + path, data, headers)
                 with urllib.request.urlopen(ask, timeout=self.timeout) as answer:
