@@ -49,6 +49,7 @@ class Teacher:
     """
 
     def __init__(self, source: str, toggle: str = "auto"):
+        source = str(source)
         self.tokenizer, settings = load_tokenizer(source, "--teacher")
         template = settings.get("chat_template") or ""
         if isinstance(template, list):  # several by name

@@ -1,35 +1,22 @@
 """The engines: the built-in decoder against one-at-a-time decoding, and what its samples are."""
 
+import dataclasses
 import random
-import shutil
 
 import pytest
 import torch
 
 import engine
+import hub
 import model as models
 from data import toy
 from data.chat import Chat
-from engine import Request, Sampling
+from engine import Request, Sampling, choose, text_of, top
 
 
 @pytest.fixture(scope="module")
 def chat():
     return Chat(toy.tokenizer())
-
-
-@pytest.fixture(scope="module")
-def lively(base, tmp_path_factory):
-    """The small base with larger weights: its answers are neither repetitive nor tied."""
-    folder = tmp_path_factory.mktemp("lively") / "model"
-    shutil.copytree(base, folder)
-    model = models.load(base)
-    noise = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += torch.randn(parameter.shape, generator=noise) * 0.3
-    models.save(model, folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +94,120 @@ def test_another_seed_gives_another_sample_and_the_same_seed_the_same(lively, pr
     found = answers(lively, requests)
     assert len({tuple(c.ids) for c in found.values()}) == 10
     assert all(found[f"{s}"].ids == found[f"{s + 10}"].ids for s in range(10))
+
+
+def test_stop_strings_end_the_text_before_them(lively, chat, prompts):
+    plain = answers(lively, [Request(str(i), p, SAMPLED[0], i) for i, p in enumerate(prompts)])
+    tried = 0
+    for c in plain.values():
+        stop = chat.tokenizer.decode(c.ids[10:13], skip_special_tokens=True)
+        if not stop or "\ufffd" in stop:
+            continue  # part of a letter
+        tried += 1
+        sampling = dataclasses.replace(SAMPLED[0], stop=("never there", stop))
+        request = Request("r", prompts[int(c.id)], sampling, int(c.id))
+        found = answers(lively, [request])["r"]
+        assert found.finish_reason == "stop" and found.ids == c.ids[: len(found.ids)]
+        assert stop not in found.text and found.text == c.text[: c.text.index(stop)]
+        assert stop in chat.tokenizer.decode(found.ids, skip_special_tokens=True)
+    assert tried > 5
+
+
+def test_a_stop_id_and_special_tokens_are_not_text_but_think_tags_are(chat):
+    ids = [*chat.encode("<think>a</think>"), chat.start, *chat.encode("b"), chat.end]
+    assert text_of(toy.tokenizer(), ids, Sampling(9, stop_ids=(chat.end,))) == "<think>a</think>b"
+    seven = chat.encode("7")[0]
+    ids, sampling = [*ids[:3], seven], Sampling(9, stop_ids=(seven,))
+    assert text_of(toy.tokenizer(), ids, sampling) == "<think>a</think>"
+
+
+def test_requests_are_taken_as_places_become_free(lively, prompts):
+    taken = []
+
+    def source():
+        for i, prompt in enumerate(prompts):
+            taken.append(i)
+            yield Request(str(i), prompt, Sampling(5 + i))
+
+    with engine.open("torch", lively, batch=4) as e:
+        for done, _ in enumerate(e.complete(source()), 1):
+            assert len(taken) <= done + 4
+    assert len(taken) == len(prompts)
+
+
+def test_the_cache_stays_within_its_tokens_and_sequences_that_step_back_are_finished(
+    lively, prompts, monkeypatch
+):
+    sizes, popped = [], []
+    resize, make_room = models.Cache.resize, engine.Torch.make_room
+
+    def recording(cache, places, room):
+        sizes.append(places * room)
+        resize(cache, places, room)
+
+    def counting(self, waiting, flight, cache):
+        make_room(self, waiting, flight, cache)
+        popped.append(len(waiting))
+
+    monkeypatch.setattr(models.Cache, "resize", recording)
+    monkeypatch.setattr(engine.Torch, "make_room", counting)
+    requests = [Request(str(i), p, Sampling(400), i) for i, p in enumerate(prompts[:20])]
+    few = answers(lively, requests, cache_tokens=2048)
+    assert max(sizes) <= 2048 and max(popped) > 1
+    assert {c.generated_tokens for c in few.values()} == {400}
+
+
+def test_a_prompt_without_room_is_told_and_an_answer_ends_with_the_context(base, lively, prompts):
+    with engine.open("torch", lively, cache_tokens=512) as e:
+        assert e.context == 512
+        c = next(e.complete([Request("r", prompts[1] * 5, Sampling(5000))]))
+        assert c.finish_reason == "length" and c.prompt_tokens + c.generated_tokens == 512
+        for bad in ([1] * 512, []):
+            with pytest.raises(hub.UserError, match="r: a prompt of"):
+                list(e.complete([Request("r", bad, Sampling(5))]))
+    with pytest.raises(hub.UserError, match="did you mean torch"):
+        with engine.open("troch", lively):
+            pass
+
+
+# ---- sampling ---------------------------------------------------------------------------------
+
+
+def kept(logits, sampling):
+    """The distribution that is sampled from, in vLLM's order, written the long way round."""
+    p = torch.softmax(logits.double() / sampling.temperature, 0)
+    p[p < sampling.min_p * p.max()] = 0
+    if sampling.top_k:
+        p[p < p.topk(sampling.top_k).values[-1]] = 0
+    p /= p.sum()
+    order = p.argsort(descending=True)
+    before = p[order].cumsum(0) - p[order]
+    p[order[before >= sampling.top_p]] = 0
+    return p / p.sum()
+
+
+@pytest.mark.parametrize("vocabulary", [300, 20_000])
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(1, 1.0), Sampling(1, 0.7, 0.8, 20), Sampling(1, 0.6, 0.95), Sampling(1, 2.0, 0.9),
+     Sampling(1, 1.0, min_p=0.1), Sampling(1, 1.5, 0.7, 50, 0.02), Sampling(1, 3.0, 0.999)],
+)  # fmt: skip
+def test_draws_have_the_distribution_that_the_fields_say(sampling, vocabulary):
+    logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(1)) * 3
+    p = kept(logits, sampling)
+    # the draws are the quantiles of a uniform variable, so that frequencies are exact to 1 / n
+    n = 400
+    draws = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    ids = torch.cat([choose(logits.expand(50, -1), sampling, part) for part in draws.split(50)])
+    frequencies = torch.bincount(ids, minlength=vocabulary) / n
+    assert not frequencies[p == 0].any()
+    assert (frequencies - p).abs().max() <= 1.01 / n
+
+
+def test_top_equals_topk():
+    logits = torch.randn(7, 151_936, generator=torch.Generator().manual_seed(0))
+    for k in (1, 20, 256):
+        values, ids = top(logits, k)
+        assert torch.equal(values, logits.topk(k).values)
+        assert torch.equal(logits.gather(1, ids), values)
+    assert torch.equal(choose(logits, Sampling(1), None), logits.argmax(1))
