@@ -74,7 +74,7 @@ class VLLM:
         for process in self.workers.values():
             process.join(30)
             if process.is_alive():
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # vLLM's own processes with it
 
     def receive(self, pipe):
         try:
@@ -125,7 +125,7 @@ def vllm_worker(pipe, gpus: list[str], arguments: dict):
     """
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the pipe
+    os.setpgid(0, 0)  # Ctrl-C is for the parent, which closes the pipe
     inbox = queue.SimpleQueue()
 
     def listen():
@@ -134,6 +134,7 @@ def vllm_worker(pipe, gpus: list[str], arguments: dict):
                 inbox.put(pipe.recv())
         inbox.put(None)
 
+    llm = None
     try:
         import vllm
         from vllm.sampling_params import RequestOutputKind
@@ -154,10 +155,13 @@ def vllm_worker(pipe, gpus: list[str], arguments: dict):
                     ids, reason = list(answer.token_ids), answer.finish_reason
                     pipe.send((int(output.request_id), ids, reason))
     except BrokenPipeError:
-        return
+        return  # nobody is there any more
     except Exception as error:
         traceback.print_exc()
         pipe.send(f"{type(error).__name__}: {error}")
+    finally:
+        if llm:
+            llm.engine_core.shutdown()  # else its processes stay
 
 
 # ---- a server ---------------------------------------------------------------------------------
