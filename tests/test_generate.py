@@ -385,3 +385,31 @@ def test_kill_9_at_20_random_moments_gives_the_undisturbed_pairs(lively, tmp_pat
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert len({(row["number"], row["mode"]) for row in rows}) == len(rows) == 2400
     assert [row["id"] for row in pairs_of(out)] == [str(i) for i in range(1200)]
+
+
+@pytest.mark.slow
+def test_a_toy_teacher_of_both_modes_makes_pairs_that_train_a_student(cache, tmp_path):
+    """`make toy-teacher` in small: train, generate, train, export."""
+
+    def train(*arguments):
+        command = [sys.executable, "train.py", "--cache", cache, "--show", 0, *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run(list(map(str, command)), cwd=ROOT, check=True, timeout=400, env=environment)
+
+    train("--scale", "toy-s", "--format", "mixed", "--ratio", 0.5, "--toggle", "qwen3",
+          "--samples", 9600, "--out", tmp_path / "teacher")  # fmt: skip
+    file = write(tmp_path / "p.jsonl", toy.rows(200, seed=1))
+    arguments = ("--teacher", tmp_path / "teacher/model", "--prompts", file, "--batch", 64)
+    process = finish(start(*arguments, "--same-sampling", "--out", tmp_path / "pairs"))
+    assert process.returncode == 0, process.err
+    manifest = json.loads((tmp_path / "pairs/manifest.json").read_text())
+    assert manifest["toggle"] == "qwen3" and manifest["counts"]["pairs"] >= 180
+    assert manifest["sampling"]["ift"] == manifest["sampling"]["reasoning"]
+    for row in pairs_of(tmp_path / "pairs"):  # each mode gives its format, from the toggle alone
+        assert row["reasoning"].startswith("<think>") and "think>" not in row["ift"]
+    train("--scale", "toy-xs", "--format", "reasoning", "--data", tmp_path / "pairs",
+          "--val", 20, "--out", tmp_path / "student")  # fmt: skip
+    summary = json.loads((tmp_path / "student/summary.json").read_text())
+    assert summary["paired"] and summary["bad_rows"] == 0
+    assert summary["pairs"] == manifest["counts"]["pairs"] - 20
+    assert (tmp_path / "student/model/model.safetensors").is_file()
