@@ -13,6 +13,7 @@ was stopped: what is in answers/ is not asked again. Other --filters there only 
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import signal
 import sys
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 import checkpoint
@@ -110,6 +112,8 @@ def prepare(o: Options) -> Job:
             " --skip-bad to leave them out"
         )
     prompts, digest = [prompt for prompt in prompts if prompt.id not in long], hashlib.sha256()
+    if not prompts:
+        problems.append(f"--prompts {o.prompts}: none is left to ask")
     for prompt in prompts:
         digest.update(json.dumps([prompt.id, prompt.messages]).encode())
     sampling = {
@@ -148,6 +152,10 @@ def check(o: Options) -> list[str]:
             problems.append(f"{cli.flag(name)} {value}: a number of at least {least:d}")
     if o.engine == "server" and not o.url:
         problems.append("--engine server: pass its --url, like http://localhost:8000/v1")
+    if o.engine == "vllm" and not importlib.util.find_spec("vllm"):
+        problems.append("--engine vllm: it is not installed; pip install '.[vllm]'")
+    if o.device == "cuda" and not torch.cuda.is_available():
+        problems.append("--device cuda: torch sees no GPU here; leave --device out")
     return problems
 
 

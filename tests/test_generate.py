@@ -15,6 +15,7 @@ from conftest import ROOT, SHARED
 
 import generate
 import hub
+import remote
 from data import toy
 from data.answers import FILTERS, Answers, loops
 from data.prompts import read_prompts
@@ -322,6 +323,33 @@ def test_a_torn_line_is_cut_off_and_asked_again(undisturbed, run):
     process = run(*arguments, "--out", out)
     assert process.returncode == 0 and "cut off" in process.out and "70 answers" in process.out
     assert (out / "reasoning_ift_pairs-00000.jsonl").read_bytes() == wanted
+
+
+def test_a_server_that_fails_midway_leaves_what_was_written_to_go_on_from(
+    lively, prompts, run, tmp_path, monkeypatch
+):
+    from test_server import Fake
+
+    monkeypatch.setattr(remote, "PAUSE", 0.01)
+    fake, out = Fake(), tmp_path / "pairs"
+    arguments = ("--teacher", lively, "--prompts", prompts, "--filters", "", "--out", out,
+                 "--engine", "server", "--url", fake.url, "--served-name", "t", "--retries", 1,
+                 "--batch", 4)  # fmt: skip
+    fake.faults = [None] * 50 + [500] * 1000
+    failed = run(*arguments)
+    assert failed.returncode == 2 and "no answer after 2 tries" in failed.err
+    kept = (out / "answers/00000.jsonl").read_bytes()
+    assert 40 <= kept.count(b"\n") <= 50 and kept.endswith(b"\n")
+    assert not (out / "manifest.json").exists()
+    fake.faults = [429, "garbage"]
+    assert run(*arguments).returncode == 0
+    assert (out / "answers/00000.jsonl").read_bytes().startswith(kept)
+    assert [row["id"] for row in pairs_of(out)] == [f"q{i}" for i in range(60)]
+    fake.shutdown()
+    fake.server_close()  # down: nothing is left to ask, so that it does not matter
+    assert run(*arguments).returncode == 0
+    down = run(*arguments, "--out", tmp_path / "other")
+    assert down.returncode == 2 and "Is the server up" in down.err
 
 
 @pytest.mark.slow
