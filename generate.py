@@ -170,12 +170,12 @@ def check_folder(out: str, record: dict) -> list[str]:
         is_foreign = any(not name.endswith(".tmp") for name in names)
         return [f"--out {out}: holds other files; choose a new folder"] if is_foreign else []
     here = json.loads(json.dumps(record))
-    before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    changed = [
-        f"  {key}: {before.get(key)} there, {here[key]} here"
-        for key in here
-        if before.get(key) != here[key]
-    ]
+    try:
+        before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return [f"--out {out}: its config.json is not of pairs; choose a new folder"]
+    changed = [key for key in here if before.get(key) != here[key]]
+    changed = [f"  {key}: {before.get(key)} there, {here[key]} here" for key in changed]
     head = f"--out {out}: holds other pairs; pass their options, or another --out"
     return ["\n".join([head, *changed])] if changed else []
 
@@ -199,9 +199,8 @@ def ask(job: Job, answers: Answers):
     o, missing = job.options, int((~answers.done).sum())
     if not missing:
         return None
-    names = Settings.__dataclass_fields__.keys() & vars(o).keys()
-    settings = {name: getattr(o, name) for name in names}
-    model = o.served_name or o.teacher if o.engine == "server" else o.teacher
+    settings = {k: v for k, v in vars(o).items() if k in Settings.__dataclass_fields__}
+    model = (o.engine == "server" and o.served_name) or o.teacher
     openings = {"ift": "", "reasoning": job.teacher.opening()}
     with engine.open(o.engine, model, **settings) as e:
         print(f"{missing:,} answers from {o.teacher} by {e.name}")
@@ -210,8 +209,8 @@ def ask(job: Job, answers: Answers):
             number, mode = completion.id.split()
             row = {"number": int(number), "mode": mode, "id": job.prompts[int(number)].id}
             row |= {"text": openings[mode] + completion.text, "by": e.name}
-            for name in ("finish_reason", "prompt_tokens", "generated_tokens"):
-                row[name] = getattr(completion, name)
+            measures = ("finish_reason", "prompt_tokens", "generated_tokens")
+            row |= {name: getattr(completion, name) for name in measures}
             answers.add(row)
             bar.update()
         bar.close()
@@ -292,7 +291,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)
         return 1
     dropped = ", ".join(f"{n:,} {name}" for name, n in counts["dropped"].items())
-    print(f"{counts['pairs']:,} pairs of {counts['prompts']:,} prompts; dropped: {dropped}")
+    print(f"{counts['pairs']:,} pairs of {counts['prompts']:,} prompts; dropped: {dropped or '-'}")
+    if not job.config:
+        print(
+            f"the FLOPs of {options.teacher} are not known: its family is none of config.FAMILIES"
+        )
     print(f"wrote {folder}/{PAIRED_SPLIT}-*.jsonl, manifest.json and README.md")
     return 0
 

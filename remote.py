@@ -101,7 +101,8 @@ class VLLM:
                 return
             for pipe in wait(list(flight)):
                 number, ids, reason = self.receive(pipe)
-                request = flight[pipe].pop(number)
+                if (request := flight[pipe].pop(number, None)) is None:
+                    continue  # asked by someone who did not wait
                 text = text_of(self.tokenizer, ids, request.sampling)
                 yield Completion(request.id, text, ids, reason, len(request.prompt), len(ids))
 

@@ -62,7 +62,7 @@ def write(path, rows):
 
 def pairs_of(folder):
     files = sorted(Path(folder).glob("reasoning_ift_pairs-*.jsonl"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [json.loads(line) for file in files for line in file.read_text().split("\n")[:-1]]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,6 @@ from data.teacher import Teacher
 from engine import Request, Sampling
 
 os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GB
-os.environ["PYTHONPATH"] = str(ROOT)  # for vLLM's own processes, which load phantoms.py
 SETTINGS = dict(dtype="fp32", batch=8)
 
 
