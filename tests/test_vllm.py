@@ -162,10 +162,12 @@ def engine_version():
 def student(tmp_path_factory):
     """A student that train.py exported, at the scale whose heads are wide enough for vLLM."""
     folder = tmp_path_factory.mktemp("student")
-    command = ["train.py", "--scale", "toy-m", "--format", "ift", "--samples", 3200, "--show", 0,
+    command = ["train.py", "--scale", "toy-m", "--format", "ift", "--samples", 1600, "--show", 0,
                "--cache", folder / "cache", "--out", folder / "run"]  # fmt: skip
     assert SCALES["toy-m"].config.head_dim >= 32
-    subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True, timeout=240)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *map(str, command)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=600, env=environment)
     return str(folder / "run/model")
 
 
@@ -182,7 +184,7 @@ def served(student):
     process = subprocess.Popen(list(map(str, command)), start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(180):
+        for _ in range(400):
             assert process.poll() is None
             try:
                 urllib.request.urlopen(f"{url}/health", timeout=1).close()
