@@ -162,7 +162,7 @@ def engine_version():
 def student(tmp_path_factory):
     """A student that train.py exported, at the scale whose heads are wide enough for vLLM."""
     folder = tmp_path_factory.mktemp("student")
-    command = ["train.py", "--scale", "toy-m", "--format", "ift", "--samples", 1600, "--show", 0,
+    command = ["train.py", "--scale", "toy-m", "--format", "ift", "--samples", 3200, "--show", 0,
                "--cache", folder / "cache", "--out", folder / "run"]  # fmt: skip
     assert SCALES["toy-m"].config.head_dim >= 32
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
