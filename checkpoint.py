@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 import hub
 import model as models
 import ranks
-from data.chat import Chat, template
+from data.chat import Chat
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's names
 
@@ -192,10 +192,10 @@ def read_rows(opened: list, key: str, parameter, out):
             mine[low - start : high - start] = tensors.get_slice(key)[low - first : high - first]
 
 
-def export(folder: Path, model, dtype, chat: Chat, system: str, settings: dict, facts: dict):
+def export(folder: Path, model, dtype, chat: Chat, template: str, settings: dict, facts: dict):
     """Writes a Hugging Face folder that stops where training stopped. Every rank must call it.
 
-    Weights in `dtype`; the tokenizer with our ChatML template and `system` prompt; settings: the
+    Weights in `dtype`; the tokenizer with the chat template `template`; settings: the
     base's tokenizer_config.json; facts: the rows of the model card.
     """
     beside = folder.with_name(folder.name + ".tmp")
@@ -205,7 +205,7 @@ def export(folder: Path, model, dtype, chat: Chat, system: str, settings: dict, 
         return
     (beside / "tokenizer.json").write_text(chat.source, encoding="utf-8")
     ends = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    settings = {**settings, **ends, "chat_template": template(system)}
+    settings = {**settings, **ends, "chat_template": template}
     generation = {"eos_token_id": chat.stop_ids, "pad_token_id": chat.endoftext}  # no sampling
     for name, fields in (("tokenizer_config", settings), ("generation_config", generation)):
         text = json.dumps(fields, indent=2, ensure_ascii=False)

@@ -1,9 +1,11 @@
 """A local path or a Hub id, everywhere: fetch() turns either into a local folder or file."""
 
+import hashlib
+import os
 import re
 from pathlib import Path
 
-TOKENIZER_FILES = ("config.json", "generation_config.json", "tokenizer*.json")
+TOKENIZER_FILES = ("config.json", "generation_config.json", "tokenizer*.json", "*.jinja")
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 
 
@@ -54,3 +56,14 @@ def fetch(source: str, kind: str = "model", files=None, flag: str = "--init") ->
             f"{flag} {source}: no such path here, and cannot download this {kind} ({reason});"
             f" without a network, copy it, then {flag} /path/to/{source.split('/')[-1]}"
         ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """Tells weights on disk apart: sha256 of the files' names, sizes and last megabytes."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as weights:
+            size = weights.seek(0, os.SEEK_END)
+            weights.seek(max(0, size - 2**20))
+            digest.update(f"{file.name} {size} ".encode() + weights.read())
+    return digest.hexdigest()

@@ -47,6 +47,7 @@ class Run:
     pairs: Pairs
     plan: Plan
     system: np.ndarray  # ids before every prompt
+    switch: np.ndarray  # ids between prompt and ift answer, of a teacher's toggle
     record: dict  # config.json of the run folder
 
     @property
@@ -101,7 +102,10 @@ def prepare(o, origin: dict) -> Run:
         raise hub.UserError("\n".join(problems))
 
     system = np.array(chat.system(o.system), dtype=np.int64)
-    plan = make_plan(o, config, pairs, len(system))
+    student, teacher = chat.prompt(""), chat.prompt("", thinking=False)
+    assert teacher[: len(student)] == student
+    switch = np.array(teacher[len(student) :] if o.toggle else [], dtype=np.int64)
+    plan = make_plan(o, config, pairs, len(system), len(switch))
     record = {
         "options": dataclasses.asdict(o),
         "origin": origin,
@@ -122,7 +126,7 @@ def prepare(o, origin: dict) -> Run:
         raise hub.UserError("\n".join(problems))
     if not is_scratch:
         hub.fetch(o.init, files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))  # before ranks meet
-    return Run(o, config, chat, settings, pairs, plan, system, record)
+    return Run(o, config, chat, settings, pairs, plan, system, switch, record)
 
 
 def check_options(o, origin: dict) -> list[str]:
@@ -140,6 +144,7 @@ def check_options(o, origin: dict) -> list[str]:
         "device": ("cpu", "cuda"),
         "dtype": ("bf16", "fp32"),
         "checkpointing": ("none", "full"),
+        "toggle": ("", "qwen3"),
     }
     for name, known in choices.items():
         value = getattr(o, name)

@@ -31,6 +31,7 @@ import hub
 import model as models
 import ranks
 from config import SCALES
+from data.chat import template
 from data.pack import collate, pack
 from data.pairs import CACHE
 from data.plan import Step
@@ -47,6 +48,7 @@ class Options:
     init: str = ""  # path, Hub id or scratch (default: the scale's base)
     tokenizer: str = ""  # path or Hub id (default: that of --init)
     system: str = ""  # system prompt of every sample
+    toggle: str = ""  # qwen3: train a teacher, whose plain answers follow the empty think block
     skip_bad: bool = False  # leave bad rows out instead of stopping
     out: str = ""  # run folder (default: runs/SCALE-FORMAT[-RATIO]-sSEED)
     seed: int = 0  # of the order, of who reasons, and of weights from scratch
@@ -122,7 +124,8 @@ def rows_of(run: Run, samples, formats, token_weights, device):
     for row in pack(lengths, costs, ranks.world(), o.row_tokens)[ranks.rank()]:
         documents = []
         for i in row:
-            prompt = np.concatenate([run.system, pairs.prompt(samples[i])])
+            switch = run.switch if formats[i] == "ift" else run.switch[:0]
+            prompt = np.concatenate([run.system, pairs.prompt(samples[i]), switch])
             documents.append((prompt, pairs.answer(samples[i], formats[i]), token_weights[i]))
         packed = collate(documents, 128 if o.compile else 1)
         tensors = (packed.ids, packed.cu_seqlens, packed.targets, packed.weights)
@@ -330,7 +333,8 @@ def train(run: Run) -> int:
         "system prompt": o.system or "none",
     }
     dtype = torch.bfloat16 if o.dtype == "bf16" else torch.float32
-    checkpoint.export(folder / "model", model, dtype, run.chat, o.system, run.settings, facts)
+    made_for = template(o.system, is_teacher=bool(o.toggle))
+    checkpoint.export(folder / "model", model, dtype, run.chat, made_for, run.settings, facts)
     summary = {
         "scale": o.scale,
         "format": o.format,

@@ -24,11 +24,16 @@ TEMPLATE = """\
     {{- '<|im_start|>system\\n' + SYSTEM + '<|im_end|>\\n' }}
 {%- endif %}
 {%- for message in messages %}
-    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+    {{- '<|im_start|>' + message.role + '\\n' + CONTENT + '<|im_end|>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n' }}
+    {{- '<|im_start|>assistant\\nSWITCH' }}
 {%- endif %}"""
+# A teacher's earlier answers lose their thinking, and a switch is added, both as in Qwen3's.
+ANSWER = """\
+(message.content.split('</think>')[-1].lstrip('\\n') if message.role == 'assistant' else \
+message.content)"""
+SWITCH = "' + ('<think>\\n\\n</think>\\n\\n' if enable_thinking is false else '') + '"
 
 
 def load_tokenizer(source: str | Path, flag: str = "--init") -> tuple[Tokenizer, dict]:
@@ -43,9 +48,23 @@ def load_tokenizer(source: str | Path, flag: str = "--init") -> tuple[Tokenizer,
     try:
         if (beside := folder / "tokenizer_config.json").is_file():
             settings = json.loads(beside.read_text(encoding="utf-8"))
+        if (template := folder / "chat_template.jinja").is_file():
+            settings["chat_template"] = template.read_text(encoding="utf-8")
         return Tokenizer.from_str(file.read_text(encoding="utf-8")), settings
     except Exception as error:  # tokenizers raises nothing more special
         raise hub.UserError(f"{flag} {source}: its tokenizer cannot be read: {error}") from error
+
+
+def plain(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy for which control tokens in content, but the think tags, are plain text."""
+    fields = json.loads(tokenizer.to_str())
+    for token in fields["added_tokens"]:
+        token["special"] = token["content"] not in ("<think>", "</think>")
+    copy = Tokenizer.from_str(json.dumps(fields))
+    copy.encode_special_tokens = True
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
 
 
 class Chat:
@@ -61,15 +80,7 @@ class Chat:
         if missing := [name for name, i in zip(control, ids, strict=True) if i is None]:
             raise hub.UserError(f"the tokenizer has no {', '.join(missing)}: not a ChatML student")
         self.source = tokenizer.to_str(pretty=True)  # tokenizer.json as the base has it
-        fields = json.loads(self.source)
-        for token in fields[
-            "added_tokens"
-        ]:  # `<|im_end|>`, `<tool_call>` in content are plain text
-            token["special"] = token["content"] not in ("<think>", "</think>")
-        self.tokenizer = Tokenizer.from_str(json.dumps(fields))
-        self.tokenizer.encode_special_tokens = True
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
+        self.tokenizer = plain(tokenizer)
         self.newline = self.encode("\n")
         self.opening = [self.start, *self.encode("assistant\n")]
         self.stop_ids = [self.end, self.endoftext]
@@ -120,8 +131,16 @@ class Chat:
         return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
 
 
-def template(system: str = "") -> str:
-    """The Jinja chat template for model/, which renders as Chat does with this system prompt."""
-    for plain, escaped in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
-        system = system.replace(plain, escaped)
-    return TEMPLATE.replace("SYSTEM", f"'{system}'")
+def template(system: str = "", is_teacher: bool = False) -> str:
+    """The Jinja chat template for model/, which renders as Chat does with this system prompt.
+
+    is_teacher: with Qwen3's toggle, enable_thinking.
+    """
+    for raw, escaped in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
+        system = system.replace(raw, escaped)
+    parts = {"CONTENT": ANSWER, "SWITCH": SWITCH} if is_teacher else {}
+    parts = {"CONTENT": "message.content", "SWITCH": "", **parts, "SYSTEM": f"'{system}'"}
+    made = TEMPLATE
+    for name, part in parts.items():
+        made = made.replace(name, part)
+    return made

@@ -72,7 +72,8 @@ class Step:
 class Plan:
     """All steps of a run, and the rows that are held out or dropped.
 
-    options: anything with train.Options' fields; prefix: tokens of the system prompt.
+    options: anything with train.Options' fields; prefix: tokens of the system prompt; switch: of a
+    teacher's toggle, before every ift answer.
     """
 
     options: object
@@ -83,6 +84,7 @@ class Plan:
     val: np.ndarray
     dropped: np.ndarray
     steps: list[Step]
+    switch: int = 0
 
     def lengths(self, samples, formats) -> tuple[list[int], list[int]]:
         """Tokens of each sample, system prompt and prompt included, and its answer tokens."""
@@ -91,6 +93,7 @@ class Plan:
             chosen = np.array([name == format for format in formats])
             answers[chosen] = self.pairs.answer_lengths[name][samples[chosen]]
         tokens = self.prefix + self.pairs.prompt_lengths[samples] + answers
+        tokens += self.switch * np.array([format == "ift" for format in formats])
         return tokens.tolist(), answers.tolist()
 
     def ledger(self, step: Step) -> dict:
@@ -110,10 +113,10 @@ class Plan:
         }
 
 
-def make_plan(options, config, pairs: Pairs, prefix: int) -> Plan:
+def make_plan(options, config, pairs: Pairs, prefix: int, switch: int = 0) -> Plan:
     """The plan of a run. Raises hub.UserError where nothing is left or paid for."""
     o = options
-    train, val, dropped = split(pairs, o.max_len - prefix, o.val, o.samples, o.seed)
+    train, val, dropped = split(pairs, o.max_len - prefix - switch, o.val, o.samples, o.seed)
     if not len(train):
         raise hub.UserError(
             f"--data {o.data}: {len(pairs.good)} pairs, of which {len(dropped)} are longer than"
@@ -125,7 +128,7 @@ def make_plan(options, config, pairs: Pairs, prefix: int) -> Plan:
             f"--samples {o.samples}: there are {len(train)} to train on; pass as many or fewer, or"
             " --epochs"
         )
-    plan = Plan(o, config, pairs, prefix, train, val, dropped, [])
+    plan = Plan(o, config, pairs, prefix, train, val, dropped, [], switch)
     if o.flops_budget:
         plan.train = train[: afford(plan)]
     samples, reasons = arrange(plan.train, o.format, o.ratio, o.seed, o.epochs)

@@ -37,14 +37,17 @@ def data_files(data: str) -> tuple[list[Path], list]:
     return files, identity or stats
 
 
-def read(file: Path) -> Iterator[tuple[int, dict | str]]:
-    """(line number from 1, row) of one file, streamed; a line that is no row says why."""
+def read(file: Path, only=("prompt", *ANSWERS)) -> Iterator[tuple[int, dict | str]]:
+    """(line number from 1, row) of one file, streamed; a line that is no row says why.
+
+    only: the columns to read of a Parquet file (None: all).
+    """
     if file.suffix == ".parquet":
         from pyarrow import ArrowException, parquet
 
         try:
             table = parquet.ParquetFile(file, memory_map=True)
-            columns = [name for name in ("prompt", *ANSWERS) if name in table.schema_arrow.names]
+            columns = [name for name in only or () if name in table.schema_arrow.names]
             number = 0
             for batch in table.iter_batches(batch_size=64, columns=columns or None):
                 for number, row in enumerate(batch.to_pylist(), number + 1):  # noqa: B020

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,28 @@ def base(tmp_path_factory):
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
+
+
+@pytest.fixture(scope="session")
+def lively(base, tmp_path_factory):
+    """The small base with larger weights, whose answers are neither repetitive nor tied.
+
+    Its chat template has Qwen3's toggle.
+    """
+    import model as models
+    from data.chat import template
+
+    folder = tmp_path_factory.mktemp("lively") / "model"
+    shutil.copytree(base, folder)
+    model = models.load(base)
+    noise = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += torch.randn(parameter.shape, generator=noise) * 0.3
+    models.save(model, folder)
+    settings = {"eos_token": "<|im_end|>", "chat_template": template(is_teacher=True)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return str(folder)
 
 
 def metrics(folder, everything=False):

@@ -1,0 +1,110 @@
+"""Prompts for a teacher, from files or the Hub: conversations up to the turn to be answered.
+
+A row's prompt is a string, or a list of turns ({role, content} or {from, value}) whose last answers
+are left out. Sources whose columns are known are rows of SOURCES; any other is told by --columns.
+"""
+
+import json
+from dataclasses import dataclass
+
+import hub
+from data.rows import SUFFIXES, listing, read, short_names
+
+SOURCES = {  # Hub ids: the files to take, the columns of prompt and id; the paper names no subset
+    "BAAI/Infinity-Instruct": (("Gen/*",), {"prompt": "conversations", "id": "id"}),
+    "nvidia/Llama-Nemotron-Post-Training-Dataset": (("SFT/math/*",), {"prompt": "input"}),
+}
+USUAL = ("prompt", "messages", "conversations", "input", "question", "problem", "instruction")
+ROLES = {"human": "user", "gpt": "assistant"}  # in some sets
+
+
+@dataclass(frozen=True)
+class Prompt:
+    id: str  # the row's, or its file and line
+    messages: list[dict]  # {role, content}, the last of the user
+
+    @property
+    def text(self) -> str:
+        """What a student reads: the user's words, or all turns under their roles."""
+        if len(self.messages) == 1:
+            return self.messages[0]["content"]
+        return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in self.messages)
+
+
+def read_prompts(source: str, columns: str = "", limit: int | None = None, skip_bad=False):
+    """(prompts, how many bad rows were left out) of a path or Hub id.
+
+    columns: "prompt=NAME,id=NAME,system=NAME", what differs from the usual. Raises hub.UserError
+    for every bad row and id that comes twice, unless skip_bad leaves them out.
+    """
+    patterns, names = SOURCES.get(source, (None, {}))
+    names = {**names, **parse_columns(columns)}
+    patterns = patterns or [f"*{suffix}" for suffix in SUFFIXES]
+    folder = hub.fetch(source, "dataset", patterns, "--prompts")
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    files = [file for file in files if file.is_file() and file.name.endswith(SUFFIXES)]
+    if not files:
+        raise hub.UserError(f"--prompts {source}: no {', '.join(SUFFIXES)} there")
+    prompts, problems, places = [], [], {}
+    for file, short in zip(files, short_names(files), strict=True):
+        for number, row in read(file, only=None):
+            if limit and len(prompts) >= limit:
+                break
+            place = f"{short}:{number}"
+            try:
+                prompt = to_prompt(row, names, place)
+                if before := places.get(prompt.id):
+                    raise ValueError(f"id {prompt.id!r} again, first in {before}")
+            except ValueError as error:
+                problems.append(f"{place}: {error}")
+                continue
+            places[prompt.id] = place
+            prompts.append(prompt)
+    if problems and not skip_bad:
+        hint = "mend them, or pass --skip-bad to leave them out"
+        raise hub.UserError(f"--prompts {source}: {listing(problems)}\n  {hint}")
+    if not prompts:
+        raise hub.UserError(f"--prompts {source}: no prompt in it")
+    return prompts, len(problems)
+
+
+def parse_columns(columns: str) -> dict:
+    pairs = [part.partition("=") for part in columns.split(",") if part]
+    if any(key not in ("prompt", "id", "system") or not name for key, _, name in pairs):
+        raise hub.UserError(f"--columns {columns}: like prompt=question,id=uid,system=instruction")
+    return {key: name for key, _, name in pairs}
+
+
+def to_prompt(row: dict | str, names: dict, place: str) -> Prompt:
+    """A row as a Prompt; ValueError says what is wrong with it."""
+    if isinstance(row, str):
+        raise ValueError(row)
+    column = names.get("prompt") or next((name for name in USUAL if name in row), None)
+    if row.get(column) is None:
+        wanted = column or f"any of {', '.join(USUAL)}"
+        raise ValueError(f"no {wanted} among its columns {', '.join(row)}; name it with --columns")
+    turns = row[column]
+    if isinstance(turns, str):
+        turns = [{"role": "user", "content": turns}]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise ValueError(f"{column} is neither a string nor a list of turns")
+    messages = []
+    for turn in turns:
+        role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+        role = ROLES.get(role, role)
+        if role not in ("system", "user", "assistant") or not isinstance(content, str):
+            raise ValueError(f"{column} has a turn that is no message: {str(turn)[:80]}")
+        messages.append({"role": role, "content": content})
+    while messages and messages[-1]["role"] == "assistant":
+        messages.pop()
+    system = row.get(names.get("system")) if names.get("system") else None
+    if system and messages and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": str(system)})
+    if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
+        raise ValueError(f"{column} is empty, or does not end with the user's turn")
+    try:
+        json.dumps(messages, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{column} has a lone surrogate, which is not text") from None
+    id = row.get(names.get("id", "id"))
+    return Prompt(place if id is None else str(id), messages)
