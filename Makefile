@@ -40,7 +40,7 @@ test-all: venv  ## under 45 minutes on 2 cores
 	@touch $@
 
 test-vllm: .venv-vllm/installed  ## under 8 minutes on 2 cores, the installation included
-	.venv-vllm/bin/python -m pytest tests/test_vllm.py
+	.venv-vllm/bin/python -m pytest tests/test_vllm.py tests/test_vllm_evaluate.py
 
 lint: venv
 	$(BIN)/ruff check .

@@ -40,7 +40,7 @@ def only_run(folder: Path):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise hub.UserError(f"--out {folder}: another process is training there") from error
+            raise hub.UserError(f"--out {folder}: another process is at work there") from error
         try:
             yield
         finally:

@@ -13,6 +13,10 @@ class UserError(Exception):
     """A mistake of the person at the keyboard: what is wrong, where, and what to type instead."""
 
 
+class Unreachable(UserError):
+    """The Hub could not be asked: what it has is not known."""
+
+
 def is_hub_id(source: str) -> bool:
     """True for owner/name that is neither on disk nor spelled like a file."""
     named_like_file = re.search(r"\.(jsonl?|gz|parquet|safetensors)$", source)
@@ -23,10 +27,13 @@ def is_hub_id(source: str) -> bool:
     )
 
 
-def fetch(source: str, kind: str = "model", files=None, flag: str = "--init") -> Path:
+def fetch(
+    source: str, kind: str = "model", files=None, flag: str = "--init", revision=None, otherwise=""
+) -> Path:
     """Local path of `source`, a path or a Hub id (`kind` model or dataset), downloading if needed.
 
     files: glob patterns to download; None takes everything. flag: the option to name in errors.
+    revision: commit or branch (None: main). otherwise: what to do without a network.
     Raises UserError when there is no such path, no such id, or no network and no cached copy.
     """
     if not is_hub_id(source):
@@ -45,16 +52,21 @@ def fetch(source: str, kind: str = "model", files=None, flag: str = "--init") ->
 
     try:
         patterns = list(files) if files else None
-        return Path(snapshot_download(source, repo_type=kind, allow_patterns=patterns))
+        folder = Path(
+            snapshot_download(source, repo_type=kind, revision=revision, allow_patterns=patterns)
+        )
+        name = folder.parents[1] / f"refs/{revision}"  # on a mirror that commit may have another
+        return folder.parent / name.read_text() if revision and name.is_file() else folder
     except RepositoryNotFoundError as error:
         raise UserError(
             f"{flag} {source}: the Hub has no {kind} of that name (if it is private, set HF_TOKEN)"
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
+        otherwise = otherwise or f"copy it, then {flag} /path/to/{source.split('/')[-1]}"
+        raise Unreachable(
             f"{flag} {source}: no such path here, and cannot download this {kind} ({reason});"
-            f" without a network, copy it, then {flag} /path/to/{source.split('/')[-1]}"
+            f" without a network, {otherwise}"
         ) from error
 
 

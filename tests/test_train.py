@@ -559,7 +559,7 @@ def test_two_processes_on_one_run_folder_are_refused(run, tmp_path):
         pass
     second = run(*TOY, "--samples", "19000", "--out", tmp_path / "run")
     first.kill()
-    assert second.returncode == 2 and "another process is training there" in second.err
+    assert second.returncode == 2 and "another process is at work there" in second.err
     first.communicate()
 
 

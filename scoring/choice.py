@@ -1,0 +1,154 @@
+"""The letter that answers a multiple-choice question.
+
+    extract(r"... so the answer is \\boxed{\\text{(B)}}.", ["4 apples", "5 apples"])    # "B"
+    extract("The answer is 5 apples.", ["4 apples", "5 apples"])                      # "B"
+
+The last \\boxed{} decides alone; without one, the last "answer is", then a line that is an option.
+Nothing is guessed: an answer that names no option, or several, is None.
+"""
+
+import re
+from functools import lru_cache
+
+from scoring import answers, latex
+from scoring.tokens import simple
+
+LETTERS = "ABCDEFGHIJ"
+LONGEST, EXPRESSION = 4_000, 200  # characters of a candidate that are read, and as mathematics
+MARKUP = re.compile(
+    r"\\(?:text)?color\s*\{[^{}]*\}|\\(?:text\w*|math\w+|boxed|fbox|left|right|underline|rm|bf|"
+    r"[()\[\],;:! #])|[\"“”*`${}]|^#+"
+)
+OPTION = re.compile(
+    r"[\s:]*(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)*(?:option|choice|answer|letter)\b"
+    r"(?:\s+is)?\s*:?)?\s*[(\[]*\s*(?P<letter>[A-Ja-j])(?P<mark>\s*[)\].:,;]+|\s*$|(?=\s+[-–—]\s))?",
+    re.I,
+)
+NO_LETTER = re.compile(r"[A-Za-z0-9'’=^_+*/<>≤≥≈!%°|&]|\s+[=+*/^<>≤≥≈-]")
+SEVERAL = re.compile(r"[)\].\s]*(?:,|;|&|/|and\b|or\b)\s*\(?[A-J]\b")
+BECAUSE = re.compile(r"\s*(?:because|since|as|for|is)\b")
+PHRASE = re.compile(
+    r"(?i)\b(?:ans\.?|answers?|correct (?:option|choice|statement)s?|(?:option|choice) that \w+)\b"
+    r"[^\n.:=$]{0,60}?(?:\b(?:is|be)\b|:|=|\s[-–—]\s)[\s*:]*(?=\S)"
+)
+VERDICT = re.compile(
+    r"\b([A-J])\)?[*\s]+is\s+(?:the\s+)?(?:most\s+|only\s+)?(?:correct|right|best|answer|true)\b"
+    r"|\b(?:[Cc]hoose|[Ss]elect|[Pp]ick|go with)\s+(?:option\s+)?[(*]*([A-J])\b"
+)
+MENTION = re.compile(r"(?:\b[Oo]ption|\b[Cc]hoice|\b[Aa]nswer)\s*\(?([A-J])\b|\(([A-J])\)")
+NUMBERED = re.compile(r"(option |choice )?([1-9])(?= |$).*")
+FINAL = re.compile(r"(?:\bis|'s|’s|\bbe|:)\s*[(*]*([A-J])\W*$")
+NEGATED = re.compile(r"\b(?:not|neither|nor|except|wrong|incorrect|false)\b|n't\b")
+STOP = re.compile(r"\n|\.(?:\s|$)|<\|")
+
+
+def extract(text: str, options: list[str]) -> str | None:
+    """The letter of the option that `text` chooses, or None; options: their texts, in order."""
+    text = answers.after_thinking(text)
+    options = [unlabelled(option[:LONGEST], LETTERS[i]) for i, option in enumerate(options)]
+    answer, how = answers.extract(text)
+    if "box" in how:
+        return chosen(answer, options) if answer else None
+    text = text[-answers.TAIL :]
+    for phrase in reversed(list(PHRASE.finditer(text))[-5:]):
+        rest = text[phrase.end() : phrase.end() + LONGEST]
+        for candidate in (rest.split("\n")[0], STOP.split(rest)[0]):
+            if letter := chosen(candidate, options):
+                return letter
+    lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
+    if not lines:
+        return None
+    headed = {letter for line in lines[:50] if (letter := leading(plain(line), options)[0])}
+    ends = {letter for line in (lines[0], lines[-1]) if (letter := chosen(line, options))}
+    if len(ends | headed) == 1:
+        return (ends | headed).pop()
+    mentions = {a or b for a, b in VERDICT.findall(text) or MENTION.findall(lines[-1])}
+    if not mentions and (final := FINAL.search(lines[-1])):
+        mentions = {final[1]}
+    if len(ends) > 1 or len(headed) > 1 or len(mentions) > 1:
+        return None
+    if mentions:
+        return one_of(mentions, options)
+    named = named_in(normal(lines[-1]), [normal(option) for option in options])
+    return LETTERS[named[0]] if len(named) == 1 else None
+
+
+def chosen(candidate: str, options: list[str]) -> str | None:
+    """The letter of the one option that a boxed answer, a line or a phrase's end is."""
+    candidate = candidate[:LONGEST].strip()
+    letter, rest = leading(plain(candidate), options)
+    verbatim = [
+        i for i, option in enumerate(options) if candidate in (option, rf"\text{{{option}}}")
+    ]
+    if len(verbatim) == 1 and candidate not in LETTERS:
+        return LETTERS[verbatim[0]]
+    said, texts = normal(candidate), [normal(option) for option in options]
+    if letter and said not in texts:
+        others = [LETTERS[i] for i, text in enumerate(texts) if text == normal(rest)]
+        return None if rest.strip() and others and letter not in others else letter
+    if len(said) == 1 and letter:
+        return letter
+    same = [i for i, text in enumerate(texts) if text == said]
+    if not same and len(candidate) <= EXPRESSION and re.search(r"[\d\\]|^.{,20}$", candidate):
+        same = [i for i, option in enumerate(options) if latex.equivalent(candidate, option)]
+    if not same and len(named := named_in(re.sub("^[a-j] .*", "", said), texts)) < 2:
+        same = [i for i, t in enumerate(texts) if starts(said, t) or starts(t, said, 12)] or named
+    if not same and (number := NUMBERED.fullmatch(said)) and not re.search(r"\d", "".join(texts)):
+        same = [int(number[2]) - 1] if number[1] or len(options) == 2 else []
+        same = [i for i in same if i < len(options)]
+    return LETTERS[same[0]] if len(same) == 1 else None
+
+
+def leading(line: str, options: list[str]) -> tuple[str | None, str]:
+    """(letter, the text after it) of a line that begins with an option's letter; else (None, "").
+
+    C, (C), C) 5, C. text, Option C, the answer is C; not C = 5. A, I and small letters are also
+    words, so that a mark or the end of the line must follow them.
+    """
+    match = OPTION.match(line)
+    if not match or match["letter"].upper() not in LETTERS[: len(options)]:
+        return None, ""
+    letter, mark, rest = match["letter"], match["mark"], line[match.end() :]
+    if SEVERAL.match(line[match.end("letter") :]):
+        return None, ""
+    if (mark or "").strip(" ,") or not rest.strip() or BECAUSE.match(rest):
+        return letter.upper(), rest
+    is_word = letter not in "BCDEFGHJ" or NO_LETTER.match(rest)
+    return (None, "") if is_word and mark is None else (letter.upper(), rest)
+
+
+def plain(line: str) -> str:
+    """The line without Markdown and LaTeX around its words."""
+    return " ".join(MARKUP.sub(" ", line[:LONGEST]).split()).strip("'")
+
+
+@lru_cache(maxsize=1_000)  # an option is looked at for every candidate
+def normal(text: str) -> str:
+    """Words and symbols that tell options apart: no case, markup, quotes, spaces or end stop."""
+    text = re.sub(r"[\s\"'“”‘’`,;:]+", " ", plain(simple(text, thousands=False)))
+    return re.sub(r"^(?:the|an?) (?=.)", "", text.strip().rstrip(".").casefold())
+
+
+def unlabelled(option: str, letter: str) -> str:
+    """AQuA's options carry their letters, some of them twice: A)A)59."""
+    return re.sub(rf"^(?:\s*\(?{letter}\))+", "", option).strip()
+
+
+def starts(text: str, head: str, least: int = 2) -> bool:
+    """Whether `text` begins with the words of `head`, at least `least` characters of them."""
+    return len(head) >= least and re.match(rf"{re.escape(head)}(?!\w)", text) is not None
+
+
+def named_in(said: str, texts: list[str]) -> list[int]:
+    """The options whose texts occur in a line, but for those within longer ones; all normal()."""
+    if NEGATED.search(said):
+        return []
+    present = [t for t in texts if len(t) > 3 and t in said]
+    present = [t for t in present if re.search(rf"(?<!\w){re.escape(t)}(?!\w)", said)]
+    whole = [t for t in present if not any(t in other and t != other for other in present)]
+    return [i for i, text in enumerate(texts) if text in whole]
+
+
+def one_of(letters: set[str], options: list[str]) -> str | None:
+    (letter,) = letters
+    return letter if letter in LETTERS[: len(options)] else None
