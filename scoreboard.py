@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import textwrap
 from pathlib import Path
 
 import checkpoint
@@ -142,15 +143,22 @@ def as_csv(evaluated: dict) -> str:
 
 
 def table(evaluated: dict) -> str:
-    """For a terminal, 100 columns: shares in per cent, tokens of right and wrong answers."""
-    head = f"{'':21}{'':9}{'n':>6} {'score':>12} {'tokens +/-':>13} {'FLOPs an answer':>17}"
-    out = [f"{head}{'trunc.':>7}{'no ans.':>8}{'think':>6}"]
-    for name, _, metric, values in lines_of(evaluated):
+    """For a terminal of 80 columns: shares in per cent, tokens of right and wrong answers."""
+    head = f"{'':21}{'n':>6}{'score':>12}{'tokens +/-':>12}{'FLOPs paper, exact':>19}"
+    out, others = [f"{head}{'cut':>4}{'none':>5}"], {}
+    for name, family, metric, values in lines_of(evaluated):
         n, score, stderr, right, wrong, paper, exact, truncated, no_answer, opened = values
         tokens = "/".join("-" if count is None else f"{count:.0f}" for count in (right, wrong))
-        flops_text = f"{paper:.1e} {exact:.1e}"
+        costs = f"{paper:.1e} {exact:.1e}".replace("e+", "e")
         out.append(
-            f"{name:21}{metric:9}{n:>6} {100 * score:>6.1f} ±{100 * stderr:>4.1f} {tokens:>13}"
-            f" {flops_text:>17}{100 * truncated:>7.1f}{100 * no_answer:>8.1f}{100 * opened:>6.1f}"
+            f"{name:21}{n:>6}{100 * score:>6.1f} ±{100 * stderr:>4.1f}{tokens:>12}{costs:>19}"
+            f"{100 * truncated:>4.0f}{100 * no_answer:>5.0f}"
         )
-    return "\n".join(out)
+        if family and metric != "accuracy":
+            others.setdefault(metric, []).append(name)
+    shares = [f"{name} {part['opened_think']:.0%}" for name, part in evaluated["families"].items()]
+    out.append("cut, none: per cent of answers cut off, or without an answer")
+    out.append(f"opened <think>: {', '.join(shares)}")
+    out += [f"{', '.join(names)}: the score is {metric}" for metric, names in others.items()]
+    return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") if len(line) > 80 else line
+                     for line in out)  # fmt: skip

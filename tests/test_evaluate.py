@@ -126,9 +126,9 @@ def test_means_errors_and_families_are_as_defined():
                 "generated_tokens": tokens, "finish_reason": "stop", "extracted": "x",
                 "opened_think": False, **more}  # fmt: skip
 
-    part = scoreboard.of_benchmark("gsm8k", [row(0, 1, 20), row(1, 0, 40), row(2, 0, 60), row(3, 1, 30,
-                               finish_reason="length", extracted=None, opened_think=True)],
-                               config)  # fmt: skip
+    odd = row(3, 1, 30, finish_reason="length", extracted=None, opened_think=True)
+    rows = [row(0, 1, 20), row(1, 0, 40), row(2, 0, 60), odd]
+    part = scoreboard.of_benchmark("gsm8k", rows, config)
     assert (part["n"], part["accuracy"]) == (4, 0.5)
     assert part["stderr"] == pytest.approx((1 / 3 / 4) ** 0.5)
     assert (part["generated_tokens_right"], part["generated_tokens_wrong"]) == (25, 50)
