@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import re
 import textwrap
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def table(evaluated: dict) -> str:
     for name, family, metric, values in lines_of(evaluated):
         n, score, stderr, right, wrong, paper, exact, truncated, no_answer, opened = values
         tokens = "/".join("-" if count is None else f"{count:.0f}" for count in (right, wrong))
-        costs = f"{paper:.1e} {exact:.1e}".replace("e+", "e")
+        costs = re.sub(r"e\+0?", "e", f"{paper:.1e} {exact:.1e}")
         out.append(
             f"{name:21}{n:>6}{100 * score:>6.1f} ±{100 * stderr:>4.1f}{tokens:>12}{costs:>19}"
             f"{100 * truncated:>4.0f}{100 * no_answer:>5.0f}"
