@@ -6,7 +6,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: venv train-toy toy-teacher test test-all test-vllm lint
+.PHONY: venv train-toy toy-teacher test test-all test-vllm race bench lint
 venv: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -41,6 +41,21 @@ test-all: venv  ## under 45 minutes on 2 cores
 
 test-vllm: .venv-vllm/installed  ## under 8 minutes on 2 cores, the installation included
 	.venv-vllm/bin/python -m pytest tests/test_vllm.py tests/test_vllm_evaluate.py
+
+# Tools that only these two use, outside .venv, so that nothing else depends on them. ttsem asks for
+# Python 3.12 and a later Triton; what we use of it runs with ours.
+build/race:
+	$(BIN)/pip install --quiet --no-deps --ignore-requires-python --target $@ ttsem==0.1.0
+
+build/peers:
+	$(BIN)/pip install --quiet --no-deps --target $@ liger-kernel==0.8.5 cut-cross-entropy==25.1.1
+
+race: venv build/race  ## every kernel under ttsem: out of bounds, races, uninitialised memory
+	TRITON_INTERPRET=0 PYTHONPATH=build/race $(BIN)/python -m ttsem.sanitize \
+		pytest tests/test_kernels.py
+
+bench: venv build/peers  ## on a GPU: times beside torch and peers; without one, the static report
+	PYTHONPATH=build/peers $(BIN)/python bench/kernels.py
 
 lint: venv
 	$(BIN)/ruff check .

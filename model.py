@@ -23,7 +23,8 @@ from torch.utils.checkpoint import checkpoint
 import hub
 import ranks
 from config import Config
-from kernels import Documents, attention, linear_cross_entropy
+from kernels import Documents, add_rms_norm, attention, linear_cross_entropy, rms_norm, swiglu
+from kernels import rope as rotate
 
 # ---- the transformer ------------------------------------------------------------------------
 
@@ -33,10 +34,11 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+    def forward(self, x: Tensor, added: Tensor | None = None):
+        """The normalised x; or, of x + added, the pair (normalised, as it is)."""
+        if added is None:
+            return rms_norm(x, self.weight, self.eps)
+        return add_rms_norm(x, added, self.weight, self.eps)
 
 
 def rope_tables(config: Config, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,12 +47,6 @@ def rope_tables(config: Config, positions: Tensor) -> tuple[Tensor, Tensor]:
     frequencies = 1.0 / config.rope_theta ** (exponents / config.head_dim)
     angles = torch.outer(positions.float(), frequencies).repeat(1, 2)[:, None]
     return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE (Su et al. 2021, in the two-halves layout) of x [T, heads, D], computed in fp32."""
-    first, second = x.float().chunk(2, dim=-1)
-    return (x * cos + torch.cat((-second, first), dim=-1) * sin).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -70,7 +66,7 @@ class Attention(nn.Module):
         q = self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.head_dim)))  # [T, H, D]
         k = self.k_norm(self.k_proj(x).unflatten(-1, (-1, self.head_dim)))  # [T, K, D]
         v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))
-        q, k = rotate(q, *rope).to(v.dtype), rotate(k, *rope).to(v.dtype)
+        q, k = (x.to(v.dtype) for x in rotate(q, k, *rope))
         if cache is not None:
             cache.write(k, v)
         mixed = attention(q, k, v, documents) if documents is not None else cache.attend(q)
@@ -85,7 +81,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # SwiGLU
+        return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
 
 
 class Block(nn.Module):
@@ -104,8 +100,9 @@ class Block(nn.Module):
         return self.compute(x, rope, documents, cache)
 
     def compute(self, x: Tensor, rope, documents: Documents | None, cache=None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rope, documents, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        mixed = self.self_attn(self.input_layernorm(x), rope, documents, cache)
+        normal, x = self.post_attention_layernorm(x, mixed)
+        return x + self.mlp(normal)
 
 
 class Transformer(nn.Module):
@@ -152,8 +149,7 @@ class Transformer(nn.Module):
         the token to predict at each place or -100 for no loss; weights [T] fp32 multiply losses.
         A row without targets gives exactly 0.
         """
-        documents = Documents(cu_seqlens)
-        assert documents.length == len(ids), f"{documents.length=} {len(ids)=}"
+        documents = Documents(cu_seqlens, len(ids))
         x = self.hidden(ids, documents.positions, documents)
         if targets is None:
             return F.linear(x, self.head)

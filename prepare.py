@@ -26,6 +26,7 @@ from data.chat import Chat, load_tokenizer
 from data.pairs import Pairs, describe_pairs, load_pairs
 from data.plan import Plan, make_plan
 from data.rows import listing, scan_pairs
+from kernels import launch
 
 FORMATS = ("ift", "reasoning", "sequential", "mixed")
 # Options that may differ when a run goes on: they change no sample, order, weight or rate.
@@ -156,6 +157,7 @@ def check_options(o, origin: dict) -> list[str]:
             is_fine = math.isfinite(value) and (value > 0 or value == 0 and name in may_be_zero)
             least = "at least 0" if name in may_be_zero else "more than 0"
             report(not is_fine, f"{cli.flag(name)} {value}: a number of {least}")
+    problems += launch.problems(o.device)
     report(o.ratio > 1, f"--ratio {o.ratio}: a share, at most 1")
     report(max(o.beta1, o.beta2) >= 1, "--beta1 and --beta2: below 1")
     report(o.seed >= 2**63, f"--seed {o.seed}: below 2**63")

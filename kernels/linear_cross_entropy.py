@@ -1,69 +1,107 @@
 """The head and its loss in one: [tokens, vocabulary] never exists whole.
 
-The logits of a chunk of tokens are made, turned into their own gradient in place, multiplied into
-the gradients of the hidden states and of the head, and forgotten. So the backward pass recomputes
-nothing, and what is kept for it has the sizes of the inputs. No gradient is filtered or rounded.
+Chunks of tokens pass through three matmuls of torch's own (logits, and the two gradients) with one
+kernel between them, which turns a chunk's logits into their gradient in place. LOG.md has why this
+and not tiles that recompute the logits.
 """
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-CHUNK_LOGITS = 2**26  # fp32 logits held at once: 256 MiB, 441 tokens of Qwen's vocabulary
+from kernels.twins import head_in_chunks
 
-
-class _LinearCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, hidden, head, targets, weights, chunk):
-        want_hidden, want_head = ctx.needs_input_grad[:2]
-        head_c = head.to(hidden.dtype)
-        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        d_hidden = torch.empty_like(hidden) if want_hidden else None
-        d_head = torch.zeros_like(head, dtype=torch.float32) if want_head else None
-        for start in range(0, len(hidden), chunk):
-            part = slice(start, start + chunk)
-            logits = (hidden[part] @ head_c.T).float()  # [C, V]
-            target, weight = targets[part, None], weights[part, None]
-            wanted, most = logits.gather(1, target), logits.amax(1, keepdim=True)
-            total = logits.sub_(most).exp_().sum(1, keepdim=True)  # in place: one [C, V] buffer
-            losses[part] = (weight * (most + total.log() - wanted))[:, 0]
-            if not (want_hidden or want_head):
-                continue
-            gradient = logits.mul_(weight / total)  # softmax - onehot, times the token's weight
-            gradient.scatter_add_(1, target, -weight)
-            gradient = gradient.to(hidden.dtype)
-            if want_hidden:
-                d_hidden[part] = gradient @ head_c
-            if want_head and gradient.dtype == d_head.dtype:
-                torch.addmm(d_head, gradient.T, hidden[part], out=d_head)
-            elif want_head:
-                d_head += gradient.T @ hidden[part]
-        ctx.save_for_backward(d_hidden, d_head)
-        ctx.head_dtype = head.dtype
-        return losses.sum()
-
-    @staticmethod
-    def backward(ctx, d_loss):
-        d_hidden, d_head = ctx.saved_tensors
-        d_hidden = None if d_hidden is None else d_hidden.mul_(d_loss)
-        d_head = None if d_head is None else d_head.mul_(d_loss).to(ctx.head_dtype)
-        return d_hidden, d_head, None, None, None
+CHUNK_BYTES = 2**30  # of logits at once: in bf16 3,533 tokens of Qwen's vocabulary
+BLOCK = 4096  # logits of one row that a program holds
+WARPS = 8
+LOG2_E = tl.constexpr(1.4426950408889634)
+LN_2 = tl.constexpr(0.6931471805599453)
 
 
-@torch.compiler.disable
-def linear_cross_entropy(
-    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None = None, chunk: int = 0
-) -> Tensor:
-    """Sum over tokens of weights * cross_entropy(hidden @ head.T, targets), an fp32 scalar.
+@triton.jit(do_not_specialize=["vocabulary"])
+def softmax_kernel(Logits, Targets, Weights, Losses, vocabulary, row_stride,
+                   WANT_GRADIENT: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """One token: its weighted loss, and Logits[row] = weight * (softmax - onehot) in place.
 
-    hidden [N, d], head [V, d], targets [N] int64 (every one a real target), weights [N] fp32 (None:
-    ones), chunk: tokens at once (0: CHUNK_LOGITS // V). N = 0 gives 0 with gradients 0. The
-    backward may run once: it reuses its buffers.
+    The first pass finds the row's log-sum-exp in base 2, online; the second writes the gradient.
     """
-    if weights is None:
-        weights = torch.ones(len(hidden), device=hidden.device)
-    chunk = chunk or max(1, CHUNK_LOGITS // len(head))
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        hidden = hidden.to(torch.get_autocast_dtype(device))
-    with torch.autocast(device, enabled=False):
-        return _LinearCrossEntropy.apply(hidden, head, targets, weights.float(), chunk)
+    row = tl.program_id(0)
+    Logits += row.to(tl.int64) * row_stride
+    target, weight = tl.load(Targets + row), tl.load(Weights + row)
+    wanted = tl.load(Logits + target).to(tl.float32) * LOG2_E
+    most, total = float("-inf"), 0.0
+    for at in range(0, vocabulary, BLOCK):
+        columns = at + tl.arange(0, BLOCK)
+        x = tl.load(Logits + columns, mask=columns < vocabulary, other=float("-inf"))
+        x = x.to(tl.float32) * LOG2_E
+        new_most = tl.maximum(most, tl.max(x, 0))
+        total = total * tl.exp2(most - new_most) + tl.sum(tl.exp2(x - new_most), 0)
+        most = new_most
+    lse = most + tl.log2(total)
+    tl.store(Losses + row, weight * (lse - wanted) * LN_2)
+    if WANT_GRADIENT:
+        for at in range(0, vocabulary, BLOCK):
+            columns = at + tl.arange(0, BLOCK)
+            x = tl.load(Logits + columns, mask=columns < vocabulary, other=float("-inf"))
+            softmax = tl.exp2(x.to(tl.float32) * LOG2_E - lse)
+            gradient = weight * tl.where(columns == target, softmax - 1.0, softmax)
+            tl.store(Logits + columns, gradient.to(Logits.dtype.element_ty),
+                     mask=columns < vocabulary)  # fmt: skip
+
+
+def softmax_step(logits: Tensor, targets: Tensor, weights: Tensor, want_gradient: bool):
+    losses = torch.empty_like(weights)
+    softmax_kernel[(len(logits),)](
+        logits, targets, weights, losses, logits.shape[1], logits.stride(0),
+        WANT_GRADIENT=want_gradient, BLOCK=BLOCK, num_warps=WARPS)  # fmt: skip
+    return losses, logits
+
+
+@torch.library.custom_op("scale_or_reason::linear_cross_entropy", mutates_args=())
+def linear_cross_entropy_op(
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, chunk: int, want_hidden: bool,
+    want_head: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """(loss, d_hidden, d_head): gradients are made with the loss; empty where not wanted."""
+    loss, *gradients = head_in_chunks(
+        hidden, head, targets, weights, chunk, want_hidden, want_head, softmax_step
+    )
+    return loss, *(hidden.new_empty(0) if x is None else x for x in gradients)
+
+
+@linear_cross_entropy_op.register_fake
+def _(hidden, head, targets, weights, chunk, want_hidden, want_head):
+    d_hidden = torch.empty_like(hidden) if want_hidden else hidden.new_empty(0)
+    d_head = torch.empty_like(head) if want_head else hidden.new_empty(0)
+    return weights.new_empty(()), d_hidden, d_head
+
+
+def _save(ctx, inputs, output):
+    ctx.wanted = inputs[5:]
+    ctx.save_for_backward(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx, d_loss, *_):
+    gradients = zip(ctx.saved_tensors, ctx.wanted, strict=True)
+    scaled = (x.mul_(d_loss) if wanted else None for x, wanted in gradients)
+    return *scaled, None, None, None, None, None
+
+
+linear_cross_entropy_op.register_autograd(_differentiate, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.scale_or_reason.linear_cross_entropy)
+def flops(hidden, head, targets, weights, chunk, want_hidden, want_head, **_) -> int:
+    """The head's matmul, and the one of each gradient, which the forward pass makes as well."""
+    return 2 * hidden[0] * hidden[1] * head[0] * (1 + want_hidden + want_head)
+
+
+def linear_cross_entropy(
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, chunk: int
+) -> Tensor:
+    chunk = chunk or max(1, CHUNK_BYTES // (len(head) * hidden.element_size()))
+    wanted = (x.requires_grad and torch.is_grad_enabled() for x in (hidden, head))
+    return linear_cross_entropy_op(hidden, head, targets, weights, chunk, *wanted)[0]

@@ -246,9 +246,9 @@ def test_p11_p12_the_export_stops_and_renders_in_transformers(base, cache, tmp_p
 def test_p17_p18_masters_moments_and_rope_are_fp32_under_bf16(cache, tmp_path, monkeypatch):
     rotate, seen = models.rotate, set()
 
-    def watched(x, cos, sin):
-        seen.add((x.dtype, cos.dtype, sin.dtype))
-        return rotate(x, cos, sin)
+    def watched(q, k, cos, sin):
+        seen.update({(q.dtype, cos.dtype, sin.dtype), (k.dtype, cos.dtype, sin.dtype)})
+        return rotate(q, k, cos, sin)
 
     monkeypatch.setattr(models, "rotate", watched)
     arguments = ["--scale", "toy-s", "--format", "ift", "--samples", "640", "--cache", str(cache),
