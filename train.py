@@ -192,7 +192,10 @@ def main(arguments: list[str] | None = None) -> int:
         with checkpoint.only_run(Path(options.out)):
             return train(run)
     except hub.UserError as error:
-        return cli.fail(error) if ranks.local_rank() == 0 else 2
+        if ranks.local_rank() > 0:
+            time.sleep(30)  # torchrun ends this rank once the first has told its message, not before
+            return 2
+        return cli.fail(error)
     except KeyboardInterrupt:  # before or after the steps, which catch it themselves
         print("interrupted; the same command goes on from what is saved", file=sys.stderr)
         return 130
