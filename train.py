@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
             return train(run)
     except hub.UserError as error:
         if ranks.local_rank() > 0:
-            time.sleep(30)  # torchrun ends this rank once the first has told its message, not before
+            time.sleep(30)  # torchrun ends this rank, once the first has told its message
             return 2
         return cli.fail(error)
     except KeyboardInterrupt:  # before or after the steps, which catch it themselves
