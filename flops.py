@@ -157,13 +157,13 @@ def ledger(config, samples: int, prompt: int, answers: dict, format: str, asked:
 
 
 def memory(config, row_tokens: int, ranks: int = 1, compute_bytes: int = 2,
-           recompute: bool = False, logits: int = 2**26) -> dict:  # fmt: skip
+           recompute: bool = False, logits: int = 2**28) -> dict:  # fmt: skip
     """Bytes on one device for training rows of `row_tokens` tokens, by part; an estimate.
 
     Weights, gradients and two Adam moments are fp32 and sharded over `ranks`. Activations are what
     autograd keeps of a block, at `compute_bytes` a value: per token 10 d-wide, 4 q-wide, 3 kv-wide
     and 4 f-wide values; with `recompute`, of one block, and d values of every other. The head holds
-    one fp32 gradient of its weight and at most `logits` fp32 logits. Above one rank a block's
+    one fp32 gradient of its weight and at most `logits` fp32 logits, 1 GiB on a GPU. Above one rank a block's
     gathered weights and gradients come on top: the embedding's are counted, as the largest.
     """
     d, f, L, V = (config.hidden_size, config.intermediate_size, config.num_hidden_layers,

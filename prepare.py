@@ -232,7 +232,8 @@ def describe(run: Run) -> str:
     share = -(-max(book["tokens"] for book in books) // ranks.world())
     row = min(o.row_tokens, max(longest, share))  # the longest row of any rank, about
     width, recompute = (2 if o.dtype == "bf16" else 4), o.checkpointing == "full"
-    memory = flops.memory(run.config, row, ranks.world(), width, recompute)
+    logits = 2**28 if o.device == "cuda" else 2**26  # of a chunk in kernels/
+    memory = flops.memory(run.config, row, ranks.world(), width, recompute, logits)
     parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in memory.items())
     rates = [step.lr for step in plan.steps]
     bad = f", {len(run.pairs.problems):,} bad rows left out" if run.pairs.problems else ""
