@@ -163,8 +163,9 @@ def memory(config, row_tokens: int, ranks: int = 1, compute_bytes: int = 2,
     Weights, gradients and two Adam moments are fp32 and sharded over `ranks`. Activations are what
     autograd keeps of a block, at `compute_bytes` a value: per token 10 d-wide, 4 q-wide, 3 kv-wide
     and 4 f-wide values; with `recompute`, of one block, and d values of every other. The head holds
-    one fp32 gradient of its weight and at most `logits` fp32 logits, 1 GiB on a GPU. Above one rank a block's
-    gathered weights and gradients come on top: the embedding's are counted, as the largest.
+    one fp32 gradient of its weight and at most `logits` fp32 logits, 1 GiB on a GPU. Above one rank
+    a block's gathered weights and gradients come on top: the embedding's are counted, as the
+    largest.
     """
     d, f, L, V = (config.hidden_size, config.intermediate_size, config.num_hidden_layers,
                   config.vocab_size)  # fmt: skip
