@@ -39,9 +39,9 @@ BASE_MAX_NEW = 2048  # tokens of a base model's answer, which knows no end
 @dataclass
 class Options:
     # what is asked, and of whom
-    model: str = ""  # run folder, model folder or Hub id; may come first, without the flag
+    model: str = ""  # run folder, model folder or Hub id
     benchmarks: str = (
-        "all"  # names, families (math-oe), all, hub (those on it) or toy, joined by commas
+        "all"  # names, families like math-oe, all, hub (those on it) or toy, with commas
     )
     data_dir: str = ""  # folder of BENCHMARK.jsonl, rows as the Hub has them (default: the Hub)
     ccsd: str = ""  # JSONL of c_code_summarization, which is not on the Hub
@@ -93,13 +93,6 @@ class Plan:
     settings: dict  # answers/settings.json
 
 
-def parse(arguments: list[str] | None) -> Options:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments and not arguments[0].startswith("-"):
-        arguments.insert(0, "--model")
-    return cli.parse(Options, arguments, __doc__)[0]
-
-
 # ---- plan -----------------------------------------------------------------------------------
 
 
@@ -137,9 +130,9 @@ def prepare(o: Options) -> Plan:
             problems.append(f"--rescore: no answers to {o.benchmarks} in {file.parent}")
     elif o.model:
         weights = () if o.engine == "server" else hub.WEIGHT_FILES
-        model = attempt(hub.fetch, source, files=(*hub.TOKENIZER_FILES, *weights), flag="--model")
+        model = attempt(hub.fetch, source, files=(*hub.TOKENIZER_FILES, *weights), flag="MODEL")
         config = model and attempt(Config.from_pretrained, model, mixtures=True)
-        tokenizer = model and attempt(load_tokenizer, model, "--model")
+        tokenizer = model and attempt(load_tokenizer, model, "MODEL")
         chat = tokenizer and attempt(Chat, tokenizer[0])
     if problems and not o.data_dir:
         names = []  # no download for a command that cannot run
@@ -195,7 +188,7 @@ def read_items(o: Options, names: list[str], problems: list[str]) -> tuple[dict,
 
 def check_options(o: Options) -> list[str]:
     """What is wrong with the options by themselves, one line a case."""
-    problems = [] if o.model else ["--model (not given): a run folder, a model folder or a Hub id"]
+    problems = [] if o.model else ["MODEL (not given): a run folder, a model folder or a Hub id"]
     choices = {"coqa": ("first", "last", "all"), "engine": ("auto", "vllm", "server", "torch"),
                "device": ("", "cpu", "cuda"), "dtype": ("", "bf16", "fp32")}  # fmt: skip
     for name, known in choices.items():
@@ -437,7 +430,7 @@ def score_all(plan: Plan, answers: dict) -> dict[str, list[dict]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    o = parse(arguments)
+    o, _ = cli.parse(Options, arguments, __doc__, positional="model")
     try:
         plan = prepare(o)
         with checkpoint.only_run(plan.folder / "answers"):

@@ -47,9 +47,7 @@ class Options:
     skip_bad: bool = False  # leave bad and too long prompts out instead of stopping
     out: str = "pairs"  # folder of the pairs
     # how
-    toggle: str = (
-        "auto"  # of thinking: nemotron-v1, nemotron, qwen3, or auto (as its template shows)
-    )
+    toggle: str = "auto"  # of thinking: nemotron-v1, nemotron, qwen3; auto: as its template shows
     same_sampling: bool = False  # both modes with the sampling of reasoning
     max_new: int = 32768  # tokens of an answer at most
     seed: int = 0

@@ -373,12 +373,12 @@ def test_a_missing_column_and_file_are_told(base, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("model", "part"), [
-    ("/no/such/model", "no such file or folder"), ("", "--model (not given)"),
+    ("/no/such/model", "no such file or folder"), ("", "MODEL (not given)"),
     ("EMPTY", "no config.json there"),
 ])  # fmt: skip
 def test_a_missing_model_is_told(model, part, tmp_path, capsys):
     model = model.replace("EMPTY", str(tmp_path))
-    assert part in told(capsys, "--model", model, "--benchmarks", "toy", "--out", tmp_path / "o")
+    assert part in told(capsys, model, "--benchmarks", "toy", "--out", tmp_path / "o")
 
 
 def test_answers_of_another_checkpoint_or_other_options_are_refused(student, tmp_path, capsys):
