@@ -129,8 +129,8 @@ def prepare(o: Options) -> Plan:
         if not names:
             problems.append(f"--rescore: no answers to {o.benchmarks} in {file.parent}")
     elif o.model:
-        weights = () if o.engine == "server" else hub.WEIGHT_FILES
-        model = attempt(hub.fetch, source, files=(*hub.TOKENIZER_FILES, *weights), flag="MODEL")
+        read = (*hub.TOKENIZER_FILES, *(() if o.engine == "server" else hub.WEIGHT_FILES))
+        model = attempt(hub.fetch, source, files=read, flag="MODEL")
         config = model and attempt(Config.from_pretrained, model, mixtures=True)
         tokenizer = model and attempt(load_tokenizer, model, "MODEL")
         chat = tokenizer and attempt(Chat, tokenizer[0])
@@ -140,7 +140,7 @@ def prepare(o: Options) -> Plan:
     if model and config and not problems:
         settings = {
             "model": o.model,
-            "weights": fingerprint(model, o),
+            "weights": hub.fingerprint(model, read, f"{o.url} {o.served}"),
             "config": dataclasses.asdict(config),
             "options": {name: getattr(o, name) for name in OF_THE_ANSWERS},
             "data": {**before.get("data", {}), **content},
@@ -220,20 +220,6 @@ def selected(text: str) -> list[str]:
     if not found:
         raise hub.UserError(cli.not_one_of("benchmarks", "", [*groups, *BENCHMARKS]))
     return [name for name in BENCHMARKS if name in found]
-
-
-def fingerprint(model: Path, o: Options) -> str:
-    """A hash of the model's files: whole where they are small, 64 kB at 32 places where large."""
-    digest = hashlib.sha256(f"{o.url} {o.served}".encode())
-    names = (*hub.TOKENIZER_FILES, *(() if o.engine == "server" else hub.WEIGHT_FILES))
-    for path in sorted({path for pattern in names for path in model.glob(pattern)}):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with path.open("rb") as file:
-            for i in range(32 if size > 2**21 else 1):
-                file.seek(i * (size - 2**16) // 31 if size > 2**21 else 0)
-                digest.update(file.read(2**16 if size > 2**21 else -1))
-    return digest.hexdigest()
 
 
 def read_json(file: Path, problems: list[str]) -> dict:

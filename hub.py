@@ -1,7 +1,6 @@
 """A local path or a Hub id, everywhere: fetch() turns either into a local folder or file."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -70,12 +69,15 @@ def fetch(
         ) from error
 
 
-def fingerprint(folder: Path) -> str:
-    """Tells weights on disk apart: sha256 of the files' names, sizes and last megabytes."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as weights:
-            size = weights.seek(0, os.SEEK_END)
-            weights.seek(max(0, size - 2**20))
-            digest.update(f"{file.name} {size} ".encode() + weights.read())
+def fingerprint(folder: Path, patterns=(*TOKENIZER_FILES, *WEIGHT_FILES), extra: str = "") -> str:
+    """Tells models on disk apart: sha256 of `extra` and of the files' names, sizes and contents;
+    of those over 2 MB, 64 kB at 32 places."""
+    digest = hashlib.sha256(extra.encode())
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for i in range(32 if size > 2**21 else 1):
+                file.seek(i * (size - 2**16) // 31 if size > 2**21 else 0)
+                digest.update(file.read(2**16 if size > 2**21 else -1))
     return digest.hexdigest()
