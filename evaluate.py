@@ -48,7 +48,7 @@ class Options:
     coqa: str = "first"  # turns asked of every story: first, last or all, with their history
     limit: int | None = None  # items of each benchmark, a seeded sample (default: all)
     shots: int = 0  # worked demonstrations, as plain text without chat markup: 3 for base models
-    system: str = ""  # system prompt (default: the run's)
+    system: str | None = None  # system prompt (default: the run's)
     seed: int = 0  # of the sample of items, and of sampled answers
     out: str = ""  # where to write (default: the run folder, or runs/NAME)
     # how it answers
@@ -112,9 +112,15 @@ def prepare(o: Options) -> Plan:
     is_run = (run / "model").is_dir() or (run / "metrics.jsonl").is_file()
     source = str(run / "model") if is_run else o.model
     folder = Path(o.out or (run if is_run else f"runs/{run.name}")).expanduser()
-    if is_run and not o.system and (run / "config.json").is_file():
+    if is_run and o.system is None and (run / "config.json").is_file():
         record = read_json(run / "config.json", problems)
         o.system = record.get("options", {}).get("system", "")
+    o.system = o.system or ""
+    for name in filter(None, o.judge.split(",")):
+        attempt(jury.reader, name.partition("@")[0])
+    for name in ("summary.json", "scores.json"):
+        if (folder / name).is_file():
+            read_json(folder / name, problems)
     file, model, config, chat = folder / "answers/settings.json", None, None, None
     before = read_json(file, problems) if file.is_file() else {}
     if o.rescore and not before and not problems:
@@ -197,8 +203,15 @@ def check_options(o: Options) -> list[str]:
     for name in ("limit", "max_new", "samples", "judge_max_new"):
         if getattr(o, name) is not None and getattr(o, name) < 1:
             problems.append(f"{cli.flag(name)} {getattr(o, name)}: at least 1")
-    if o.shots < 0 or o.temperature < 0:
-        problems.append("--shots and --temperature: at least 0")
+    at_least = {"shots": 0, "top_k": 0, "batch": 0, "seed": 0, "tensor_parallel": 1,
+                "data_parallel": 1}  # fmt: skip
+    for name, least in at_least.items():
+        if getattr(o, name) < least:
+            problems.append(f"{cli.flag(name)} {getattr(o, name)}: at least {least}")
+    if not 0 <= o.temperature < float("inf"):
+        problems.append(f"--temperature {o.temperature}: at least 0")
+    if not 0 < o.top_p <= 1 or not 0 <= o.min_p <= 1:
+        problems.append("--top-p is above 0 and at most 1, --min-p from 0 to 1")
     if o.samples > 1 and o.temperature == 0:
         problems.append(f"--samples {o.samples}: greedy answers are all alike; --temperature 0.6")
     if (o.engine == "server") != bool(o.url):
@@ -224,9 +237,9 @@ def selected(text: str) -> list[str]:
 
 def read_json(file: Path, problems: list[str]) -> dict:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        problems.append(f"{file}: cannot be read ({error}); move its folder away")
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        problems.append(f"{file}: cannot be read ({error}); move it away")
         return {}
 
 
@@ -423,17 +436,23 @@ def main(arguments: list[str] | None = None) -> int:
             # ---- answers
             answers = answer(plan)
 
-            # ---- scores
+            # ---- scores: by the rules, which nothing can stop, then by a jury
             scores = score_all(plan, answers)
             if not scores:
                 raise hub.UserError(f"--rescore: no answers to {o.benchmarks} in {plan.folder}")
+            table = scoreboard.write(plan.folder, plan.settings, scores, plan.config)
             if o.judge:
                 print(jury.judge(plan, answers, scores))
-
-            # ---- reports
-            print(scoreboard.write(plan.folder, plan.settings, scores, plan.config))
+                table = scoreboard.write(plan.folder, plan.settings, scores, plan.config, o.judge)
+            print(table)
     except hub.UserError as error:
         return cli.fail(error)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is saved", file=sys.stderr)
+        return 130
+    except OSError as error:  # a full disk, say
+        print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)
+        return 1
     return 0
 
 

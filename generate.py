@@ -121,7 +121,9 @@ def prepare(o: Options) -> Job:
     record = {
         "teacher": o.teacher,
         "revision": folder.name if hub.is_hub_id(o.teacher) else hub.fingerprint(folder),
+        "served_name": o.served_name if o.engine == "server" else "",
         "toggle": teacher.toggle,
+        "rendering": teacher.rendering(),
         "sampling": {mode: dataclasses.asdict(sampling[mode]) for mode in MODES},
         "seed": o.seed,
         "prompts": {"source": o.prompts, "sha256": digest.hexdigest()},
@@ -169,8 +171,8 @@ def check_folder(out: str, record: dict) -> list[str]:
         return [f"--out {out}: holds other files; choose a new folder"] if is_foreign else []
     here = json.loads(json.dumps(record))
     try:
-        before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
+        before = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
         return [f"--out {out}: its config.json is not of pairs; choose a new folder"]
     changed = [key for key in here if before.get(key) != here[key]]
     changed = [f"  {key}: {before.get(key)} there, {here[key]} here" for key in changed]

@@ -44,6 +44,7 @@ def verdicts(plan, spec: str, answers: dict, scores: dict) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     found, requests, asked = {}, [], {}
     render, stop_ids = reader(name)
+    weights = "" if url else hub.fingerprint(hub.fetch(name, flag="--judge"))
     for benchmark, rows in scores.items():
         file = folder / f"{benchmark}.jsonl"
         cached = {row["prompt"]: row for row in read(file)}
@@ -58,7 +59,8 @@ def verdicts(plan, spec: str, answers: dict, scores: dict) -> dict:
             reference = benchmarks.reference(benchmark, item)
             question = item["prompt"] if reference is None else benchmarks.body(benchmark, item)
             prompt = jury.prompt(question, text, reference)
-            digest = hashlib.sha256(prompt.encode(errors="replace")).hexdigest()
+            asked_for = f"{plan.options.judge_max_new} {weights} {prompt}"
+            digest = hashlib.sha256(asked_for.encode(errors="replace")).hexdigest()
             if digest in cached:
                 found[key] = cached[digest]["verdict"]
                 continue
@@ -68,9 +70,13 @@ def verdicts(plan, spec: str, answers: dict, scores: dict) -> dict:
             asked[number] = (key, file, digest)
     if not requests:
         return found
-    settings = {"url": url} if url else {"device": plan.options.device}
+    machine = ("device", "dtype", "tensor_parallel", "data_parallel")
+    settings = {"url": url} if url else {key: getattr(plan.options, key) for key in machine}
     kind = "server" if url else ("auto" if plan.options.engine == "server" else plan.options.engine)
     with engine.open(kind, name, **settings) as e:
+        long = [request for request in requests if len(request.prompt) >= e.context]
+        found |= {asked[request.id][0]: None for request in long}  # no verdict, and counted so
+        requests = [request for request in requests if len(request.prompt) < e.context]
         pause = 0.1 if sys.stderr.isatty() else 30
         done = tqdm(e.complete(requests), name, len(requests), mininterval=pause)
         for completion in done:

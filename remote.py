@@ -225,20 +225,24 @@ class Server:
         body = dict(
             model=self.model, prompt=request.prompt, n=1, stream=False, seed=request.seed,
             max_tokens=room_for(request, self.context), temperature=s.temperature, top_p=s.top_p,
-            top_k=s.top_k, min_p=s.min_p, stop=list(s.stop), stop_token_ids=list(s.stop_ids),
-            presence_penalty=0.0, frequency_penalty=0.0, repetition_penalty=1.0,
-            skip_special_tokens=True, return_token_ids=True,
+            top_k=s.top_k or -1, min_p=s.min_p, stop=list(s.stop),
+            stop_token_ids=list(s.stop_ids), presence_penalty=0.0, frequency_penalty=0.0,
+            repetition_penalty=1.0, skip_special_tokens=True, return_token_ids=True,
         )  # fmt: skip
 
         def read(answer) -> Completion:
             choice = answer["choices"][0]
             text, reason, ids = choice["text"], choice["finish_reason"], choice.get("token_ids")
             count = answer["usage"]["completion_tokens"]
-            if not isinstance(text, str) or reason not in ("stop", "length"):
-                raise ValueError(f"an answer that ended with {reason!r}")
-            return Completion(
-                request.id, text, ids or [], reason, len(request.prompt), len(ids or []) or count
-            )
+            size = len(ids or []) or count
+            if (
+                not isinstance(text, str)
+                or reason not in ("stop", "length")
+                or type(size) is not int
+            ):
+                raise ValueError(f"an answer that ended with {reason!r}, of {size!r} tokens")
+            text.encode()  # a lone surrogate is a ValueError: asked again
+            return Completion(request.id, text, ids or [], reason, len(request.prompt), size)
 
         return self.call("/completions", read, body)
 
@@ -255,7 +259,10 @@ class Server:
                 with urllib.request.urlopen(ask, timeout=self.timeout) as answer:
                     return read(json.load(answer))
             except urllib.error.HTTPError as error:
-                problem = f"{error} {error.read(500).decode(errors='replace')}".strip()
+                body = b""
+                with suppress(OSError, HTTPException):  # it may hang, too
+                    body = error.read(500)
+                problem = f"{error} {body.decode(errors='replace')}".strip()
                 if error.code < 500 and error.code not in (408, 425, 429):
                     raise hub.UserError(f"--url {self.url}{path}: {problem}") from error
                 after = error.headers.get("Retry-After", "")

@@ -97,13 +97,15 @@ def of_families(found: dict[str, dict]) -> dict[str, dict]:
     return families
 
 
-def write(folder: Path, settings: dict, scores: dict[str, list[dict]], config) -> str:
-    """Writes everything; returns the table. Benchmarks scored before with these settings stay."""
+def write(folder: Path, settings: dict, scores: dict, config, jury: str = "") -> str:
+    """Writes everything; returns the table. Benchmarks scored before with these settings, and by
+    the same `jury`, stay."""
     (folder / "scores").mkdir(exist_ok=True)
     for name, rows in scores.items():
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         checkpoint.write_whole(folder / "scores" / f"{name}.jsonl", lines)
     kept = {key: settings[key] for key in ("model", "weights", "options", "engine")}
+    kept["jury"] = jury
     before = read(folder / "scores.json")
     found = before.get("benchmarks", {}) if before.get("settings") == kept else {}
     max_new = settings["options"]["max_new"]

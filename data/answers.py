@@ -29,9 +29,16 @@ def split(reasoning: str) -> tuple[str, str] | None:
 
 
 def loops(text: str) -> bool:
-    """Whether 2,000 characters of the text in a row shrink below a twentieth: a repetition loop."""
-    windows = (text[i : i + 2000].encode() for i in range(0, max(1, len(text) - 1999), 1000))
-    return any(len(w) >= 2000 and len(zlib.compress(w)) < len(w) / 20 for w in windows)
+    """Whether a stretch of the text shrinks below a twentieth: a repetition loop.
+
+    Stretches of 2,000 characters, and longer ones for what repeats after more: 20 copies must fit.
+    """
+    for size in (2000, 8000, 32_000):
+        starts = [*range(0, len(text) - size, size // 2), len(text) - size]
+        windows = (text[i : i + size].encode() for i in starts if i >= 0)
+        if any(len(zlib.compress(w)) < len(w) / 20 for w in windows):
+            return True
+    return False
 
 
 FILTERS = {  # of the two answers as answers/ has them

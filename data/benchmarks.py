@@ -334,6 +334,8 @@ def load(name: str, data_dir: str = "", ccsd: str = "", coqa: str = "first") -> 
             problems.append(
                 f"{place}, row {number}: no {', '.join(missing)}; it has {', '.join(row)}"
             )
+        elif benchmark.keep(row):
+            problems += [f"{place}, row {number}: {what}" for what in unusable(name, row)]
     if problems or not found:
         more = [f"... and {len(problems) - 3} rows more"] if len(problems) > 3 else []
         lines = "\n  ".join([*problems[:3], *more] or ["no rows"])
@@ -343,6 +345,19 @@ def load(name: str, data_dir: str = "", ccsd: str = "", coqa: str = "first") -> 
     ids = ids if len(set(ids)) == len(kept) else [str(i) for i in range(len(kept))]
     items = [Item(i, row) for i, row in zip(ids, kept, strict=True)]
     return [turn for item in items for turn in turns(item, coqa)] if name == "coqa" else items
+
+
+def unusable(name: str, row: dict) -> list[str]:
+    """Why a row with all its columns cannot be asked: test splits without answers, for one."""
+    if name == "coqa":
+        return []  # its turns are told apart later
+    try:
+        gold = BENCHMARKS[name].gold(row)
+        f"{prompt(name, row)} {gold}".encode()
+        is_negative = isinstance(row.get("answer"), int) and row["answer"] < 0
+        return [f"its answer is {row['answer']}"] if is_negative else []
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        return [f"{type(error).__name__}: {error}"]
 
 
 def turns(item: Item, which: str) -> list[Item]:

@@ -91,7 +91,7 @@ def to_prompt(row: dict | str, names: dict, place: str) -> Prompt:
     messages = []
     for turn in turns:
         role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-        role = ROLES.get(role, role)
+        role = ROLES.get(role, role) if isinstance(role, str) else None
         if role not in ("system", "user", "assistant") or not isinstance(content, str):
             raise ValueError(f"{column} has a turn that is no message: {str(turn)[:80]}")
         messages.append({"role": role, "content": content})
@@ -102,9 +102,10 @@ def to_prompt(row: dict | str, names: dict, place: str) -> Prompt:
         messages.insert(0, {"role": "system", "content": str(system)})
     if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
         raise ValueError(f"{column} is empty, or does not end with the user's turn")
-    try:
-        json.dumps(messages, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{column} has a lone surrogate, which is not text") from None
     id = row.get(names.get("id", "id"))
-    return Prompt(place if id is None else str(id), messages)
+    id = place if id is None else str(id)
+    try:
+        json.dumps([id, messages], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{column} or its id has a lone surrogate, which is not text") from None
+    return Prompt(id, messages)

@@ -7,6 +7,7 @@ The toggle is named, or seen in the chat template. Where the template renders as
 own), Chat renders; else the template does, in a sandbox, as transformers would run it.
 """
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -73,18 +74,34 @@ class Teacher:
         if self.chat and self.template and not all(map(self.renders_as_chat, (False, True))):
             self.chat = None
         self.stop_ids = self.find_stop_ids(source, settings)
+        if self.prompt(PROBE[1:2], False) == self.prompt(PROBE[1:2], True):
+            raise hub.UserError(
+                f"--teacher {source}: --toggle {toggle} changes nothing in its prompts; its chat"
+                " template has another switch, or none"
+            )
+
+    def rendering(self) -> str:
+        """A hash of how prompts are rendered in both modes: another template is another teacher."""
+        ids = [self.prompt(PROBE[1:2], thinking) for thinking in (False, True)]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
     def renders_as_chat(self, thinking: bool) -> bool:
-        return all(
-            self.chat.decode(self.chat.prompt(messages, thinking=thinking))
-            == self.template(messages=messages, enable_thinking=thinking)
-            for messages in (PROBE, PROBE[1:2])
-        )
+        try:
+            return all(
+                self.chat.decode(self.chat.prompt(messages, thinking=thinking))
+                == self.template(messages=messages, enable_thinking=thinking)
+                for messages in (PROBE, PROBE[1:2])
+            )
+        except hub.UserError:  # a template that refuses system messages, say
+            return False
 
     def find_stop_ids(self, source: str, settings: dict) -> list[int]:
         file = hub.fetch(source, files=hub.TOKENIZER_FILES, flag="--teacher")
         file /= "generation_config.json"
-        fields = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        try:
+            fields = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        except ValueError as error:
+            raise hub.UserError(f"{file}: cannot be read ({error})") from error
         ids = fields.get("eos_token_id", [])
         ids = [ids] if isinstance(ids, int) else list(ids or [])
         eos = settings.get("eos_token")
@@ -126,7 +143,8 @@ class Teacher:
         control = [t.content for t in self.tokenizer.get_added_tokens_decoder().values()]
         contents, marked = [], []
         for message in messages:
-            if any(token in message["content"] for token in control if "think" not in token):
+            plain = [token for token in control if "think" not in token] + ["\ue000"]
+            if any(token in message["content"] for token in plain):
                 contents.append(message["content"])
                 message = {**message, "content": f"\ue000{len(contents) - 1}\ue001"}
             marked.append(message)
@@ -164,5 +182,16 @@ def compiled(template: str, settings: dict):
     environment.globals["strftime_now"] = lambda how: datetime.now().strftime(how)
     tokens = {key: settings[key] for key in ("bos_token", "eos_token") if key in settings}
     tokens = {k: t["content"] if isinstance(t, dict) else t or "" for k, t in tokens.items()}
-    made = environment.from_string(template)
-    return lambda **variables: made.render(add_generation_prompt=True, **tokens, **variables)
+    # marks what an assistant wrote, for training; transformers renders what is between the two
+    template = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)
+
+    def render(**variables) -> str:
+        try:
+            made = environment.from_string(template)  # which jinja2 caches
+            return made.render(
+                add_generation_prompt=True, tools=None, documents=None, **tokens, **variables
+            )
+        except TemplateError as error:
+            raise hub.UserError(f"the chat template refuses a conversation: {error}") from error
+
+    return render

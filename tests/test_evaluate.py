@@ -285,7 +285,7 @@ def test_a_jury_decides_and_the_rules_stay_beside_it(base, folder, tmp_path, mon
     asked = []
 
     class Fake:
-        name = "fake"
+        name, context = "fake", 4096
 
         def __init__(self, model):
             self.model = model
