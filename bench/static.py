@@ -68,6 +68,7 @@ LIMITS = [
     ("shared", "at most", {arch: row[3] for arch, row in MULTIPROCESSOR.items()}, None),
     ("serialised", "at most", 0, None),
     ("atomics", "at most", 0, None),
+    ("narrow", "at most", 1, None),  # the target's logit
     ("mma", "at least", 1, MATMULS),
     ("async", "at least", 1, MATMULS),
     ("occupancy", "at least", 0.125, None),
@@ -126,8 +127,8 @@ def describe(kernel, args, keywords) -> Launch:
         value = values.get(p.name, p.default)
         kind, key = "constexpr", value
         if not p.is_constexpr:
-            specialise = not p.do_not_specialize
-            kind, key = native_specialize_impl(CUDABackend, value, p.is_const, specialise, True)
+            rules = not p.do_not_specialize, not p.do_not_specialize_on_alignment
+            kind, key = native_specialize_impl(CUDABackend, value, p.is_const, *rules)
         signature.append((p.name, kind))
         if kind == "constexpr":
             constants.append((p.name, key))
@@ -151,12 +152,13 @@ def launches(calls: dict) -> dict[str, Launch]:
     return found
 
 
-def ours(config, arch: str) -> dict[str, Launch]:
-    """Every kernel of a training step of `config`, by name."""
-    tokens, D = 32, config.head_dim  # the number of tokens changes no kernel
+def ours(config, arch: str, tokens: int = 32) -> dict[str, Launch]:
+    """Every kernel of a training step of `config`, by name; the same for any number of tokens."""
+    D = config.head_dim
     q = zeros(tokens, config.num_attention_heads, D)
     k, v = (zeros(tokens, config.num_key_value_heads, D) for _ in "kv")
-    x, weight, gate = zeros(tokens, config.hidden_size), zeros(config.hidden_size), zeros(64)
+    x, weight = zeros(tokens, config.hidden_size), zeros(config.hidden_size)
+    gate = zeros(tokens, config.intermediate_size)
     documents = kernels.Documents(torch.tensor([0, tokens], dtype=torch.int32))
     table, one = torch.zeros(tokens, 1, D), torch.ones(1)
     logits = zeros(1, config.vocab_size).detach()
@@ -214,7 +216,10 @@ def theirs(config, arch: str) -> dict[str, Launch]:
 
 @cache
 def judge(it: Launch, arch: str) -> dict:
-    """Registers, spills, shared memory, instructions and occupancy of one launch on `arch`."""
+    """Registers, spills, shared memory, instructions and occupancy of one launch on `arch`.
+
+    narrow: instructions that load or store 16 bits a thread, where up to 128 fit into one.
+    """
     place = {name: i for i, (name, _) in enumerate(it.signature)}
     constants = {(place[name],): value for name, value in it.constants}
     attributes = {(place[name],): [["tt.divisibility", 16]] for name in it.divisible}
@@ -242,6 +247,7 @@ def judge(it: Launch, arch: str) -> dict:
         "mma": sum(n for name, n in count.items() if re.match(MMA[arch], name)),
         "async": sum(count[name] for name in ("LDGSTS", "UTMALDG", "UBLKCP")),
         "atomics": sum(count[name] for name in ("ATOM", "ATOMG", "RED", "REDG")),
+        "narrow": len(re.findall(r"\b(?:LDG|STG)\.[\w.]*U16\b", sass)),
         "serialised": int("wgmma" in notes and "serializ" in notes),
         "occupancy": occupancy(arch, registers, shared, made.metadata.num_warps),
     }

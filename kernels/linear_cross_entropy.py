@@ -20,7 +20,8 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
 
 
-@triton.jit(do_not_specialize=["vocabulary"])
+# Compiled for a vocabulary that is a multiple of 16 or not: else every logit is a load of its own.
+@triton.jit(do_not_specialize_on_alignment=["Targets", "Weights"])
 def softmax_kernel(Logits, Targets, Weights, Losses, vocabulary, row_stride,
                    WANT_GRADIENT: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """One token: its weighted loss, and Logits[row] = weight * (softmax - onehot) in place.
@@ -65,6 +66,7 @@ def linear_cross_entropy_op(
     want_head: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """(loss, d_hidden, d_head): gradients are made with the loss; empty where not wanted."""
+    targets, weights = targets.contiguous(), weights.contiguous()
     loss, *gradients = head_in_chunks(
         hidden, head, targets, weights, chunk, want_hidden, want_head, softmax_step
     )

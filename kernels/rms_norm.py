@@ -34,7 +34,7 @@ def forward_kernel(X, Added, Weight, Out, Sum, Rstd, rows, width, eps, ADD: tl.c
     tl.store(Out + at, out.to(Out.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["rows"])
+@triton.jit(do_not_specialize=["rows", "rows_each"])
 def backward_kernel(Grad, GradSum, X, Weight, Rstd, DX, DWeight, rows, width, rows_each,
                     ADD: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """A share of the rows, ROWS at a time: DX, and DWeight [PARTS, d], this share's sum.
@@ -71,7 +71,7 @@ def launch_options(width: int) -> dict:
 
 
 def _forward(x: Tensor, added: Tensor | None, weight: Tensor, eps: float):
-    x = x.contiguous()
+    x, weight = x.contiguous(), weight.contiguous()
     out, summed = torch.empty_like(x), x if added is None else torch.empty_like(x)
     width, rows = x.shape[-1], x.numel() // x.shape[-1]
     rstd = torch.empty(rows, dtype=torch.float32, device=x.device)
@@ -103,7 +103,7 @@ def backward_op(
     grad: Tensor, grad_sum: Tensor | None, x: Tensor, weight: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(dx like x, d_weight like weight); x: what was normalised, of contiguous rows."""
-    x, grad = x.contiguous(), grad.contiguous()
+    x, grad, weight = x.contiguous(), grad.contiguous(), weight.contiguous()
     width, rows = x.shape[-1], len(rstd)
     options, dx = launch_options(width), torch.empty_like(x)
     rows_each = max(1, triton.cdiv(rows, PARTS))

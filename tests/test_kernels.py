@@ -240,6 +240,24 @@ def test_cross_entropy_without_an_answer_token():
     assert loss.item() == 0 and not head.grad.any() and hidden.grad.shape == (0, 64)
 
 
+def test_inputs_that_are_not_contiguous_are_read_where_they_are():
+    """Every second target, norm and row; a weight that is one number, repeated."""
+    hidden, head, x = random(9, 64), random(100, 64), random(10, 64)
+    targets, weights = torch.arange(10, 28, device=DEVICE)[::2], random(1).expand(9)
+    found = kernels.linear_cross_entropy(hidden, head, targets, weights)
+    losses = F.cross_entropy(hidden @ head.T, targets, reduction="none")
+    torch.testing.assert_close(found, losses.sum() * weights[0])
+    for norm in (kernels.rms_norm, lambda *t: kernels.add_rms_norm(t[0], *t)[0]):
+        inputs = [x[::2].detach().requires_grad_(), random(128)[::2].requires_grad_()]
+        leaves = [t.detach().contiguous().requires_grad_() for t in inputs]
+        outputs = norm(*inputs, 1e-6), norm(*leaves, 1e-6)
+        for y in outputs:
+            y.square().sum().backward()
+        for a, b in zip((outputs[0], *(t.grad for t in inputs)),
+                        (outputs[1], *(t.grad for t in leaves)), strict=True):  # fmt: skip
+            assert torch.equal(a, b)
+
+
 def test_cross_entropy_makes_only_the_gradients_that_are_wanted():
     hidden, head, targets = random(5, 64), random(100, 64), torch.arange(5, device=DEVICE)
     alone = kernels.linear_cross_entropy(hidden, head, targets)
