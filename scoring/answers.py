@@ -12,15 +12,18 @@ TAIL = 20_000  # characters at a text's end in which one is looked for
 BRACE = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\.,]+))|\\[\s\S]|[{}]")
 BETWEEN = re.compile(r"[\s${}()\[\]\\]|text|quad|\b[a-z]\s*=")
 JOINING = {"and", "or", ",", ";", ",and", ",or"}
-PHRASE = re.compile(r"(?i)\bans(?:\.|wers?)?\b[^\n.:=$]{0,40}?(?:\bis\b|\bare\b|:|=)[\s*:]*(?=\S)")
-SENTENCE = re.compile(r"\n|\.(?:\s|$)|\s(?:because|since|which|when|where|I hope)\b|\*\*|<\|")
+PHRASE = re.compile(
+    r"(?i)\bans(?:\.|wers?)?\b[^\n.:=$]{0,40}?(?:\bis\b|\bare\b|:|=)[\s*:]*(?=\S)|<answer>\s*"
+)
+SENTENCE = re.compile(r"\n|\.(?:\s|$)|\s(?:because|since|which|when|where|I hope)\b|\*\*|<[|/]")
 MATH = re.compile(  # $400 + $60 is money
     r"\$\$([^$]+)\$\$|\$(?=\S)([^$\n]+)(?<=\S)\$(?!\d)|\$ ([^$\n]+) \$(?!\d)"
     r"|\\\(([^\n]+?)\\\)|\\\[(.+?)\\\]",
     re.S,
 )
 NUMBER = re.compile(r"-?\$?(?:\d[\d,]*\.?\d*|\.\d+)(?:/\d+|%)?")
-CUT_OFF = re.compile(r"[-=+*/,(<>^_{\\]$")
+BOLD = re.compile(r"\*\*([^*\n]*\d[^*\n]*)\*\*")
+CUT_OFF = re.compile(r"[-=+/,(<>^_{\\]$|(?<!\*)\*$")
 
 
 def after_thinking(text: str) -> str:
@@ -62,7 +65,8 @@ def extract(text: str) -> tuple[str | None, str]:
     ####        what follows #### (GSM8K)
     phrase      what follows "answer is" or "Answer:"
     math        the last formula of the last paragraph
-    number      the last number of the last line, or the first one after its last =
+    number      the last number of the last line's last bold words, or else of the line; where an =
+                is there, the first one after the last
     none
     """
     text = after_thinking(text)
@@ -89,7 +93,8 @@ def extract(text: str) -> tuple[str | None, str]:
     paragraph = text.rstrip().rpartition("\n\n")[2][-LONGEST:]
     if formulas := MATH.findall(paragraph):
         return "".join(formulas[-1]).strip(), "math"
-    _, equals, after = paragraph.rpartition("\n")[2].rpartition("=")
+    line = paragraph.rpartition("\n")[2]
+    _, equals, after = (BOLD.findall(line) or [line])[-1].rpartition("=")
     numbers = NUMBER.findall(after)
     if numbers and not CUT_OFF.search(paragraph):
         return numbers[0 if equals else -1].strip(",."), "number"

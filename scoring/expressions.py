@@ -301,6 +301,8 @@ def number(token: str) -> tuple:
 def power(node: tuple, exponent: tuple) -> tuple:
     if exponent in (("name", "°"), ("name", "'")):
         return "product", (node, exponent) if exponent[1] == "°" else node
+    if node[0] == "group" and exponent in (("name", "T"), ("name", "top")):
+        return node
     if node[0] == "matrix" and exponent in (("name", "T"), ("name", "top")):
         return "matrix", tuple(zip(*node[1], strict=False))
     return "power", node, exponent

@@ -40,6 +40,11 @@ LABEL = re.compile(r"^[\s\"]*\(?[A-J]\)[\s\":.]*(?=[^\s\"])")
 UNIT = re.compile(
     r"(?<=[\d}])[\s\"]*(?:m|g|s|h|L|l|N|J|V|W|A|K|C|F)\s*(?:/\s*(?:s|h|min|L|m|K))?(?:\^\{?\d\}?)?$"
 )
+WORD = r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}"
+TELLING = re.compile(  # words that make two answers of the same numbers differ
+    r"(?i)(?<![a-z\\])(?:[ap]\.?m|north|south|east|west|increase|decrease|january|february|march|april"
+    r"|may|june|july|august|september|october|november|december)(?![a-z])"
+)
 
 
 def equivalent(pred: str, gold: str) -> bool:
@@ -48,7 +53,7 @@ def equivalent(pred: str, gold: str) -> bool:
     Symmetric but for equations: a gold number equals any equation that ends in it, a gold equation
     only such a right side whose left side is a name.
     """
-    pred, gold = (re.sub(r"(?<!\.)\.$", "", answer.strip()) for answer in (pred, gold))
+    pred, gold = (re.sub(r"(?<!\.)\.$", "", answer.strip().strip("*` ")) for answer in (pred, gold))
     if not pred or not gold:
         return False
     if pred == gold:
@@ -61,9 +66,12 @@ def equivalent(pred: str, gold: str) -> bool:
     for letter, other in ((words[1], pred), (words[0], gold)):
         if re.fullmatch("[A-J]", letter or "") and (option := LETTER.match(simple(other))):
             return option[1] == letter
-    if not re.search("[A-Za-z]", gold.replace("\\text", "")):
+    told = [{w.lower().replace(".", "") for w in TELLING.findall(a)} for a in (pred, gold)]
+    if told[0] and told[1] and told[0] != told[1]:  # 3 a.m., 3 p.m.
+        return False
+    if not re.search("[A-Za-z]", re.sub(WORD, "", gold)):
         pred = UNIT.sub("", pred)
-    if not re.search("[A-Za-z]", pred.replace("\\text", "")):
+    if not re.search("[A-Za-z]", re.sub(WORD, "", pred)):
         gold = UNIT.sub("", gold)
     if bool(LABEL.match(simple(pred))) != bool(LABEL.match(simple(gold))):  # (B) 18
         pred, gold = (LABEL.sub("", simple(answer)) for answer in (pred, gold))
@@ -92,7 +100,7 @@ def plain(node: tuple, gold: bool = False) -> tuple:
     """
     kind, *parts = node
     if kind == "words":
-        letters = re.sub("[^a-z]", "", parts[0])
+        letters = "".join(filter(str.isalpha, parts[0]))
         symbol = MEANING.get(letters, letters)
         return plain(read(symbol)) if len(symbol) == 1 or symbol == "10" else ("words", symbol)
     if node == ("name", "ℝ"):

@@ -16,7 +16,8 @@ from scoring.values import FUNCTIONS
 
 SPELLINGS = {
     "-": "−–—‐‑‒", "*": "×⋅·∙∗", "/": "÷∕⁄", "≤": "≦⩽", "≥": "≧⩾", "≈": "≃≅∼", "→": "⇒⟹",
-    "(": "⟨〈", ")": "⟩〉", "'": "′’‘`´", "|": "∣‖", "°": "º˚", " ": "$€£¥¢₹“”\"\u00a0",
+    ",": "、或和", "(": "⟨〈", ")": "⟩〉", "'": "′’‘`´", "|": "∣‖", "°": "º˚",
+    " ": "$€£¥¢₹“”\"\u00a0",
     "": "\u00ad\u200b\u200c\u200d\u200e\u200f\u2061\u2062\u202a\u202b\u202c\u202d\u202e\ufeff",
 }  # fmt: skip
 CHARACTERS = {ord(old): new for new, many in SPELLINGS.items() for old in many}
@@ -28,13 +29,15 @@ COMMANDS = {
     "*": "times cdot ast", "/": "div", ":": "colon", "±": "pm", "∓": "mp", "∞": "infty",
     "π": "pi", "°": "degree circ", "%": "%", "|": "lvert rvert vert mid lVert rVert Vert |",
     "⦃": "{ lbrace", "⦄": "} rbrace", "(": "langle lparen", ")": "rangle rparen", "[": "lbrack",
-    "]": "rbrack", "⌊": "lfloor", "⌋": "rfloor", "⌈": "lceil", "⌉": "rceil", "∖": "setminus",
-    "∅": "emptyset varnothing", "'": "prime", ",": "land wedge lor vee", "⏎": "\\", "√": "sqrt",
+    "]": "rbrack", "⌊": "lfloor", "⌋": "rfloor", "⌈": "lceil", "⌉": "rceil",
+    "∅": "emptyset varnothing", "∖": "setminus backslash", "'": "prime",
+    ",": "land wedge lor vee", "⏎": "\\", "√": "sqrt",
     "frac": "frac dfrac tfrac cfrac", "binom": "binom dbinom tbinom", "log": "lg", "_": "_",
     "": "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr boxed fbox"
     " displaystyle textstyle scriptstyle limits nolimits mathbf mathit bm boldsymbol mathsf mathtt"
     " mathcal mathscr mathbb overline bar vec hat widehat tilde dot underline overrightarrow angle"
-    " triangle operatorname quad qquad , ; : ! > - # & / . thinspace ensuremath hline",
+    " triangle operatorname quad qquad , ; : ! > - # & / . thinspace ensuremath hline"
+    " rm bf it sf tt tiny small normalsize large Large LARGE huge Huge",
 }  # fmt: skip
 COMMAND = {old: new for new, many in COMMANDS.items() for old in many.split(" ")}
 WORDS = {
@@ -54,16 +57,22 @@ SHORT_UNITS = (
 TEXT = "text|mbox|hbox|mathrm|textbf|textit|textrm|textsf|texttt|textnormal|emph|operatorname"
 ELLIPSIS = r"\s*(?:\.{3}|\\[lc]?dots\b|…)"
 REWRITES = [  # in this order
+    (r"\\\\\[\s*[\d.]+\s*[a-z]{2}\s*\]", r"\\\\"),  # the height of a matrix's row
+    (r"\\rm\s*(?=\{)", r"\\mathrm"), (r"\{\s*\\rm\b", r"\\mathrm{"),
+    (r"\\mathrm\s*\{\s*([ei])\s*\}", r"\1"),  # the constants, upright
     (r"\\(?:text)?color\s*\{[^{}]*\}|\\[hv]?(?:space|phantom)\*?\s*\{[^{}]*\}", " "),
     (r"\\(?:tag|label|pmod)\s*\{[^{}]*\}|\(?\\[bp]?mod\b[^()]*\)?", " "),
     (r"(?<=array\})\s*\{[^{}]*\}", " "),  # the columns of an array
     (r"\^\s*(?:\{\s*(?:\\circ|\\degree|°)\s*\}|\\circ|\\degree|°)|\\degree\b|\\circ\b", "°"),
     (r"\b([aApP])\.\s?[mM]\b\.?", r' "\1m" '),
-    (r"\\mathbb\s*\{?\s*R\b\s*\}?|\\(?:R|reals)\b", "ℝ"),
+    (r"\\mathbb\s*\{?\s*R\b\s*\}?|\\(?:R|reals)\b", "ℝ"), (r"\\\{\s*\\\}", r"\\emptyset "),
     (rf"\\(?:{TEXT})\s*\*?\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", r' "\1" '),
     (rf"\\(?:{TEXT})\s*\*?\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", r' "\1" '),  # one inside
     (r'\\[dt]?frac\s*\{\s*"[^"]*"[^{}"]*\}\s*\{\s*"[^"]*"[^{}"]*\}', " "),  # a unit: m over s
     (r"(?<=\d)\s*\^?\s*\{?[\s\"]*(?:st|nd|rd|th)\b[\s\"]*\}?", " "),
+    (r"(?<=\d)[\s\"]+to[\s\"]+(?=\d)", ":"),  # 2 to 3
+    (r"[Aa]ll\s+real\s+numbers\s+except(?:\s+for)?\b(?:[\s\"]*x\s*=)?", r'ℝ\\setminus "'),
+    (r"ℝ\s*-\s*(?=\\\{)", r"ℝ\\setminus "),
     (r"(\.\d*?)(\d)\2{2,}" + ELLIPSIS, r"\1\\overline{\2}"),  # 0.333... is periodic
     (r"(?<=\d)" + ELLIPSIS, " "),
     (r"\*\*", "^"), (r"<=", "≤"), (r">=", "≥"), (r"!=", "≠"),
@@ -116,7 +125,7 @@ TOKEN = re.compile(
     r"|(?P<repeating>\d*\.\d*)\\(?:overline|bar|dot)\s*\{?(?P<period>\d+)\}?"
     r"|(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
     r"|(?P<environment>\\(?:begin|end)\s*\{\s*[a-zA-Z]*\*?\s*\})"
-    r"|\\(?P<command>[a-zA-Z]+|\S|(?=\s))|(?P<letters>[a-zA-Z]+)|(?P<symbol>\S)"
+    r"|\\(?P<command>[a-zA-Z]+|\S|(?=\s))|(?P<letters>[a-zA-Z]+)|(?P<han>[一-鿿]+)|(?P<symbol>\S)"
 )
 FUNCTION = "|".join(sorted(FUNCTIONS, key=len, reverse=True))
 CALLS = re.compile(rf"(?:(?:{FUNCTION})[a-zA-Z]?)+")
@@ -141,6 +150,8 @@ def scan(text: str, quoted: bool = False):
         elif kind == "command":
             token = COMMAND.get(match["command"], match["command"])
             yield from [token] if token else []
+        elif kind == "han":
+            yield '"' + match[0]
         elif kind == "letters":
             yield from letters(match[0], quoted)
         elif match[0] not in ".~":

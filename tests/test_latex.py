@@ -493,6 +493,29 @@ m\angle A = 40 | 40^\circ
 AB | BA
 10\pi \text{ cm}^2 | 10\pi
 10\pi \text{ cm}^2 | 31.4159
+10 | 10元
+10 | 10 \text{ 米}
+2, 3 | 2和3
+2, 3 | x=2或x=3
+10 | {\rm 10}
+10 | 10\ {\rm cm}
+10 | \rm 10 \, cm
+\frac12 | \Large\frac12
+10 | **10**
+10 | `10`
+9.8 m/s^2 | 9.8 \text{ m/s}^2
+6 - 5i | 6 - 5\mathrm{i}
+e^2 | \mathrm{e}^{2}
+2:3 | 2 \text{ to } 3
+\emptyset | \{ \}
+\begin{pmatrix}1\\2\end{pmatrix} | (1, 2)^T
+\begin{pmatrix}1\\\frac12\end{pmatrix} | \begin{pmatrix} 1 \\[6pt] \frac{1}{2} \end{pmatrix}
+(-\infty,2)\cup(2,\infty) | \mathbb{R} - \{2\}
+(-\infty,2)\cup(2,\infty) | \mathbb{R} \backslash \{2\}
+(-\infty,2)\cup(2,\infty) | \text{all real numbers except } 2
+(-\infty,2)\cup(2,\infty) | \text{All real numbers except for } x = 2
+\text{June 20} | \text{20 June}
+10\% | 10\% \text{ decrease}
 """
 UNEQUAL = r"""
 5 | 6
@@ -634,6 +657,14 @@ i | -i
 45 | 0.45
 x=1 | y=1
 10\pi \text{ cm}^2 | 31.4
+\text{June 20} | \text{July 20}
+3:30 \text{ p.m.} | 3:30 \text{ a.m.}
+3:30 \text{ PM} | 3:30 \text{ AM}
+10\% \text{ increase} | 10\% \text{ decrease}
+\text{偶数} | \text{奇数}
+6 | 3 \text{ to } 4
+\begin{pmatrix}1\\2\end{pmatrix} | \begin{pmatrix} 0 \\[2mm] 2 \end{pmatrix}
+(-\infty,2)\cup(2,\infty) | \text{all real numbers except } 3
 """
 
 
@@ -694,6 +725,11 @@ FOUND = [
     ("**Final Answer**\n\\[\nx = 5\n\\]", "x = 5", "math"),
     ("So she makes $18 per day.", "$18", "number"),
     ("There are 1,024 of them.", "1,024", "number"),
+    ("Thus, **n = 5**", "5", "number"),
+    ("Kylar pays **$64** for 16 glasses.", "$64", "number"),
+    ("So it is 6 *", None, "none"),
+    ("<answer>12</answer>", "12", "phrase"),
+    ("The answer is 5.</s>", "5.", "phrase"),
     ("42", "42", "number"),
     ("So 12 + 30 =", None, "none"),
     ("I cannot tell.", None, "none"),
