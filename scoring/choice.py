@@ -17,34 +17,42 @@ LETTERS = "ABCDEFGHIJ"
 LONGEST, EXPRESSION = 4_000, 200  # characters of a candidate that are read, and as mathematics
 MARKUP = re.compile(
     r"\\(?:text)?color\s*\{[^{}]*\}|\\(?:text\w*|math\w+|boxed|fbox|left|right|underline|rm|bf|"
-    r"[()\[\],;:! #])|[\"“”*`${}]|^#+"
+    r"[()\[\]{},;:! #])|[\"“”*`${}]|^#+"
 )
 OPTION = re.compile(
-    r"[\s:]*(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)*(?:option|choice|answer|letter)\b"
+    r"[\s:]*(?:(?:indeed|therefore|thus|hence|then|actually),?\s+)?"
+    r"(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)*(?:option|choice|answer|letter)\b"
     r"(?:\s+is)?\s*:?)?\s*[(\[]*\s*(?P<letter>[A-Ja-j])(?P<mark>\s*[)\].:,;]+|\s*$|(?=\s+[-–—]\s))?",
     re.I,
 )
 NO_LETTER = re.compile(r"[A-Za-z0-9'’=^_+*/<>≤≥≈!%°|&]|\s+[=+*/^<>≤≥≈-]")
 SEVERAL = re.compile(r"[)\].\s]*(?:,|;|&|/|and\b|or\b)\s*\(?[A-J]\b")
 BECAUSE = re.compile(r"\s*(?:because|since|as|for|is)\b")
+DENIED = re.compile(r"[)\]*\s]*\s(?:is|are)\s+(?:\w+\s+)?(?:not|wrong|incorrect|false)\b")
 PHRASE = re.compile(
     r"(?i)\b(?:ans\.?|answers?|correct (?:option|choice|statement)s?|(?:option|choice) that \w+)\b"
-    r"[^\n.:=$]{0,60}?(?:\b(?:is|be)\b|:|=|\s[-–—]\s)[\s*:]*(?=\S)"
+    r"[^\n.:=$]{0,60}?(?:\b(?:is|(?<!not )be)\b|:|=|\s[-–—]\s)[\s*:]*(?:(?<=\n)-\s+)?(?=\S)"
+    r"|<answer>\s*|(?:答案|选项|[以故应可]选)\s*(?:是|为)?\s*:?[\s*]*"
 )
 VERDICT = re.compile(
     r"\b([A-J])\)?[*\s]+is\s+(?:the\s+)?(?:most\s+|only\s+)?(?:correct|right|best|answer|true)\b"
     r"|\b(?:[Cc]hoose|[Ss]elect|[Pp]ick|go with)\s+(?:option\s+)?[(*]*([A-J])\b"
 )
-MENTION = re.compile(r"(?:\b[Oo]ption|\b[Cc]hoice|\b[Aa]nswer)\s*\(?([A-J])\b|\(([A-J])\)")
-NUMBERED = re.compile(r"(option |choice )?([1-9])(?= |$).*")
-FINAL = re.compile(r"(?:\bis|'s|’s|\bbe|:)\s*[(*]*([A-J])\W*$")
-NEGATED = re.compile(r"\b(?:not|neither|nor|except|wrong|incorrect|false)\b|n't\b")
-STOP = re.compile(r"\n|\.(?:\s|$)|<\|")
+MENTION = re.compile(
+    r"(?:(?:\b[Oo]ption|\b[Cc]hoice|\b[Aa]nswer)\s*\(?([A-J])\b|\(([A-J])\))"
+    rf"(?!{DENIED.pattern})"
+)
+NUMBERED = re.compile(r"(option ?|choice ?)?([1-9])(?= |$).*")
+FINAL = re.compile(r"(?:\bis|'s|’s|(?<!not )\bbe|\b[Ss]o,?|:)\s*[(*]*([A-J])\W*$")
+NEGATED = re.compile(r"\b(?:not|cannot|neither|nor|except|wrong|incorrect|false)\b|n't\b")
+STOP = re.compile(r"\n|\.(?:\s|$)|<[|/]")
+ENDING = re.compile(r".*(?:\b(?:is|are|be|equals)\s|[:=]\s)")
+WIDE = str.maketrans({"：": ":", "，": ",", "。": ". ", "（": "(", "）": ")"})
 
 
 def extract(text: str, options: list[str]) -> str | None:
     """The letter of the option that `text` chooses, or None; options: their texts, in order."""
-    text = answers.after_thinking(text)
+    text = answers.after_thinking(text).translate(WIDE)
     options = [unlabelled(option[:LONGEST], LETTERS[i]) for i, option in enumerate(options)]
     answer, how = answers.extract(text)
     if "box" in how:
@@ -70,6 +78,8 @@ def extract(text: str, options: list[str]) -> str | None:
     if mentions:
         return one_of(mentions, options)
     named = named_in(normal(lines[-1]), [normal(option) for option in options])
+    if not named and not NEGATED.search(lines[-1]) and (ending := ENDING.match(lines[-1])):
+        return chosen(lines[-1][ending.end() :], options)
     return LETTERS[named[0]] if len(named) == 1 else None
 
 
@@ -89,6 +99,7 @@ def chosen(candidate: str, options: list[str]) -> str | None:
     if len(said) == 1 and letter:
         return letter
     same = [i for i, text in enumerate(texts) if text == said]
+    same = same or [i for i, t in enumerate(texts) if t.replace(" ", "") == said.replace(" ", "")]
     if not same and len(candidate) <= EXPRESSION and re.search(r"[\d\\]|^.{,20}$", candidate):
         same = [i for i, option in enumerate(options) if latex.equivalent(candidate, option)]
     if not same and len(named := named_in(re.sub("^[a-j] .*", "", said), texts)) < 2:
@@ -109,7 +120,8 @@ def leading(line: str, options: list[str]) -> tuple[str | None, str]:
     if not match or match["letter"].upper() not in LETTERS[: len(options)]:
         return None, ""
     letter, mark, rest = match["letter"], match["mark"], line[match.end() :]
-    if SEVERAL.match(line[match.end("letter") :]):
+    after = line[match.end("letter") :]
+    if SEVERAL.match(after) or DENIED.match(after):
         return None, ""
     if (mark or "").strip(" ,") or not rest.strip() or BECAUSE.match(rest):
         return letter.upper(), rest
@@ -136,7 +148,7 @@ def unlabelled(option: str, letter: str) -> str:
 
 def starts(text: str, head: str, least: int = 2) -> bool:
     """Whether `text` begins with the words of `head`, at least `least` characters of them."""
-    return len(head) >= least and re.match(rf"{re.escape(head)}(?!\w)", text) is not None
+    return len(head) >= least and re.match(rf"{re.escape(head)}(?![\w^])", text) is not None
 
 
 def named_in(said: str, texts: list[str]) -> list[int]:
@@ -144,7 +156,7 @@ def named_in(said: str, texts: list[str]) -> list[int]:
     if NEGATED.search(said):
         return []
     present = [t for t in texts if len(t) > 3 and t in said]
-    present = [t for t in present if re.search(rf"(?<!\w){re.escape(t)}(?!\w)", said)]
+    present = [t for t in present if re.search(rf"(?<![\w./-]){re.escape(t)}(?![\w^])", said)]
     whole = [t for t in present if not any(t in other and t != other for other in present)]
     return [i for i, text in enumerate(texts) if text in whole]
 

@@ -19,6 +19,7 @@ SENTENCES = [
     "Neither",
 ]
 TEN = [f"x_{i}" for i in range(10)]
+SPEEDS = ["3.0 m/s", "0.3 m/s", "30 m/s", "9.8 m/s^2"]
 CASES = [
     (r"\boxed{C}", APPLES, "C"),
     (r"\boxed{\text{C}}", APPLES, "C"),
@@ -117,6 +118,27 @@ CASES = [
     ("B is the correct answer.", APPLES, "B"),
     ("Thus, B is correct.", APPLES, "B"),
     ("I choose B.", APPLES, "B"),
+    ("Option A is wrong, so B.", APPLES, "B"),
+    ("Option (A) is incorrect. Therefore option (B) is correct.", APPLES, "B"),
+    ("A and C are wrong, so B", APPLES, "B"),
+    ("Option A is wrong. Option B is wrong.", APPLES, None),
+    ("A is wrong.", APPLES, None),
+    ("The answer cannot be A.", APPLES, None),
+    ("A is wrong because 4.\nB is right because 5.\nC is wrong because 6.", APPLES, "B"),
+    ("So the correct answer is indeed B.", APPLES, "B"),
+    ("The answer is:\n- **B) 5 apples**", APPLES, "B"),
+    ("<answer>B</answer>", APPLES, "B"),
+    ("The answer is B</s>", APPLES, "B"),
+    ("因此，正确答案是 **B**。", APPLES, "B"),
+    ("故选：B", APPLES, "B"),
+    (r"\boxed{\{B\}}", APPLES, "B"),
+    ("option2", NAMES, "B"),
+    ("So the total is 17.", NUMBERS, "C"),
+    ("The ratio is 2:3.", ["1 : 2", "2 : 3"], "B"),
+    (r"\boxed{0.30 \text{ m/s}}", SPEEDS, "B"),
+    (r"\boxed{-30 \text{ m/s}}", SPEEDS, None),
+    (r"\boxed{9.8 \text{ m/s}^2}", SPEEDS, "D"),
+    (r"\boxed{9.8 \text{ m/s}^2}", ["9.8 m/s", "9.8 m/s^2"], "B"),
 ]  # fmt: skip
 
 
