@@ -12,11 +12,13 @@ is measured yet. On a CPU it runs bench/static.py instead.
 
 import itertools
 import json
+import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+os.environ["TRITON_INTERPRET"] = "0"  # before Triton is imported
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch

@@ -230,9 +230,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_answers_are_scored_in_under_a_second(name):
     for text in (HOSTILE[name], "The answer is " + HOSTILE[name], rf"\boxed{{{HOSTILE[name]}}}"):
-        start = time.perf_counter()
+        start = time.process_time()
         choice.extract(text, [*TEN[:8], "5", HOSTILE[name][:1000]])
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 WORDS = "A|B|c|(D)|the|answer|is|option|:|5 apples|\n|**|or|\\boxed{|}|\\text{|</think>|<think>|.|)"

@@ -286,9 +286,9 @@ def test_a_megabyte_is_checked_in_under_a_second(kind):
     text = HOSTILE[kind] * (1_000_000 // len(HOSTILE[kind]))
     ifeval.check("", "warm up", ["language:response_language"], [{"language": "en"}])
     for name, groups in CASES.items():
-        started = time.perf_counter()
+        started = time.process_time()
         ifeval.check("", text, [name], [groups[0][0]])
-        assert time.perf_counter() - started < 1, name
+        assert time.process_time() - started < 1, name
 
 
 @settings(max_examples=60, deadline=2000)

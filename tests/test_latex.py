@@ -904,9 +904,9 @@ def test_hostile_answers_are_scored_in_under_a_second_and_nothing_is_run(
         lambda: latex.equivalent(text + "+1", text),
         lambda: latex.equivalent(text, text + "+1"),
     ):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
     assert not list(tmp_path.iterdir())
 
 

