@@ -13,6 +13,7 @@ import made
 import pytest
 from conftest import ROOT
 
+import checkpoint
 import engine
 import evaluate
 import flops
@@ -361,6 +362,58 @@ def test_all_mistakes_are_told_at_once_before_anything_is_written(base, tmp_path
                  "--judge a,b"):  # fmt: skip
         assert part in said, part
     assert not out.exists()
+
+
+def test_numbers_that_no_sampler_takes_are_told(base, tmp_path, capsys):
+    said = told(capsys, base, "--benchmarks", "toy", "--out", tmp_path / "o", "--batch", -1,
+                "--temperature", "nan", "--top-p", 0, "--top-k", -1, "--min-p", 2,
+                "--tensor-parallel", 0, "--judge", "/no/such/judge")  # fmt: skip
+    for part in ("--batch -1", "--temperature nan", "--top-p is above 0", "--top-k -1",
+                 "--tensor-parallel 0", "/no/such/judge: no such file"):  # fmt: skip
+        assert part in said, part
+
+
+def test_a_row_without_a_usable_gold_is_told_before_anything_is_asked(
+    base, folder, tmp_path, capsys
+):
+    rows = (folder / "winogrande.jsonl").read_text().splitlines()
+    rows[0] = json.dumps({**json.loads(rows[0]), "answer": ""})
+    (folder / "winogrande.jsonl").write_text("\n".join(rows) + "\n")
+    said = told(capsys, base, "--data-dir", folder, "--benchmarks", "winogrande", "--out",
+                tmp_path / "o")  # fmt: skip
+    assert "winogrande.jsonl, row 1: ValueError" in said and not (tmp_path / "o").exists()
+
+
+def test_broken_summaries_and_full_disks_lose_nothing(student, tmp_path, capsys, monkeypatch):
+    out = copy(student, tmp_path)
+    summary = (out / "summary.json").read_text()
+    (out / "summary.json").write_text("{")
+    said = told(capsys, out, "--benchmarks", "toy_add", "--limit", 2)
+    assert "summary.json: cannot be read" in said and not (out / "answers").exists()
+    (out / "summary.json").write_text(summary)
+    whole = checkpoint.write_whole
+
+    def full(path, text):
+        if path.name == "scores.json":
+            raise OSError(28, "No space left on device")
+        whole(path, text)
+
+    monkeypatch.setattr(checkpoint, "write_whole", full)
+    assert run(out, "--benchmarks", "toy_add", "--limit", 2) == 1
+    assert "No space left on device; the same command goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(out, "--benchmarks", "toy_add", "--limit", 2) == 0
+
+
+def test_scores_of_rules_and_of_a_jury_are_not_averaged(student, tmp_path):
+    out = copy(student, tmp_path)
+    assert run(out, "--benchmarks", "toy_add", "--limit", 2) == 0
+    settings = json.loads((out / "answers/settings.json").read_text())
+    lines = (out / "scores/toy_add.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    config = Config.from_pretrained(out / "model")
+    scoreboard.write(out, settings, {"toy_chain": rows}, config, jury="a judge")
+    assert list(json.loads((out / "scores.json").read_text())["benchmarks"]) == ["toy_chain"]
 
 
 def test_a_missing_column_and_file_are_told(base, folder, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import hub
 import remote
 from data import toy
 from data.answers import FILTERS, Answers, loops
+from data.chat import template
 from data.prompts import read_prompts
 from data.rows import check
 from data.teacher import Teacher
@@ -206,6 +208,11 @@ def test_long_but_varied_text_is_no_loop():
     assert not loops("\n".join(row["reasoning"] for row in rows))
     assert not loops("\n".join(f"{i} x {i} = {i * i}" for i in range(3000)))
     assert loops("\n".join(row["prompt"] for row in rows) + "again and again, " * 300)
+    rng = random.Random(0)
+    for period in (20, 120, 400, 1000):  # a sentence or a paragraph over and over
+        assert loops("".join(rng.choices("abcdefgh ijklm", k=period)) * (40_000 // period)), period
+    assert loops("".join(rng.choices("abcdefgh", k=900)) + "x" * 2000)
+    assert not loops("".join(rng.choices("abcdefgh ijklm", k=40_000)))
 
 
 def test_what_passes_the_filters_trains_and_other_filters_sort_anew(undisturbed, tmp_path, run):
@@ -262,6 +269,8 @@ def test_bad_prompts_are_named_all_at_once(tmp_path):
         {"id": 4, "prompt": [{"role": "tool", "content": "x"}]},
         {"id": 5, "prompt": "\ud800"},
         {"id": 6, "messages": [{"role": "assistant", "content": "x"}]},
+        {"id": "\ud800", "prompt": "p"},
+        {"id": 8, "prompt": [{"role": ["user"], "content": "x"}]},
     ]
     file = write(tmp_path / "p.jsonl", rows)
     with open(file, "a") as more:
@@ -269,18 +278,51 @@ def test_bad_prompts_are_named_all_at_once(tmp_path):
     with pytest.raises(hub.UserError) as told:
         read_prompts(str(file))
     whats = ("id '1' again, first in p.jsonl:1", "is empty", "--columns", "no message", "surrogate",
-             "is empty", "JSON")  # fmt: skip
+             "is empty", "its id has a lone surrogate", "no message", "JSON")  # fmt: skip
     lines = str(told.value).splitlines()[1:]
-    for number, what, line in zip(range(2, 9), whats, lines, strict=False):
+    for number, what, line in zip(range(2, 11), whats, lines, strict=False):
         assert f"p.jsonl:{number}: " in line and what in line
     prompts, bad = read_prompts(str(file), skip_bad=True)
-    assert len(prompts) == 1 and bad == 7
+    assert len(prompts) == 1 and bad == 9
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(hub.UserError, match="no prompt in it"):
         read_prompts(str(tmp_path / "empty.jsonl"))
 
 
 # ---- mistakes ---------------------------------------------------------------------------------
+
+
+def test_a_toggle_that_changes_nothing_is_refused(lively, tmp_path):
+    folder = tmp_path / "student"
+    shutil.copytree(lively, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = template()  # ours for students: it has no switch
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(hub.UserError, match="--toggle qwen3 changes nothing"):
+        Teacher(folder, "qwen3")
+
+
+def test_another_rendering_is_another_teacher(lively, tmp_path):
+    folder = tmp_path / "teacher"
+    shutil.copytree(lively, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = "{{ '<|im_start|>' }}" + settings["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert Teacher(folder).rendering() != Teacher(lively).rendering()
+
+
+def test_a_template_that_refuses_system_messages_still_renders_others(lively, tmp_path):
+    folder = tmp_path / "teacher"
+    shutil.copytree(lively, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    marks = "{% generation %}{% endgeneration %}{% if tools is not none %}TOOLS{% endif %}"
+    settings["chat_template"] = refusal + marks + settings["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    user = [{"role": "user", "content": "u"}]
+    assert Teacher(folder).prompt(user, True) == Teacher(lively).prompt(user, True)
+    with pytest.raises(hub.UserError, match="refuses a conversation: no system"):
+        Teacher(folder).prompt([{"role": "system", "content": "s"}, *user], True)
 
 
 def test_mistakes_are_told_at_once_and_nothing_is_written(base, tmp_path, run):

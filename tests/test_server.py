@@ -18,7 +18,7 @@ SAMPLING = Sampling(9, temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, stop_ids=
 class Fake(ThreadingHTTPServer):
     """Answers a prompt [a, b, ...] with the text "a b ..."; `faults` are given out first.
 
-    A fault is a status, "garbage", "hang up" or "sleep".
+    A fault is a status, "garbage", "no count", "half a letter", "hang up" or "sleep".
     """
 
     daemon_threads = True
@@ -62,7 +62,9 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
         elif fault != "sleep":
             choice = {"text": " ".join(map(str, body["prompt"])), "finish_reason": "stop"}
-            answer = {"choices": [choice], "usage": {"completion_tokens": 3}}
+            choice["text"] += "\ud800" if fault == "half a letter" else ""
+            count = None if fault == "no count" else 3
+            answer = {"choices": [choice], "usage": {"completion_tokens": count}}
             self.reply(200, json.dumps(answer).encode())
         with self.server.lock:
             self.server.busy -= 1
@@ -100,7 +102,8 @@ def test_every_request_is_answered_once_by_bounded_threads_and_explicit_fields(s
     assert wanted.items() <= body.items()
 
 
-@pytest.mark.parametrize("fault", [429, 500, 503, "garbage", "hang up", "sleep"])
+@pytest.mark.parametrize("fault", [429, 500, 503, "garbage", "no count", "half a letter",
+                                   "hang up", "sleep"])  # fmt: skip
 def test_what_passes_is_tried_again(fault, server):
     server.faults = [fault] * 3
     with engine.open("server", "t", url=server.url, batch=2, timeout=0.5) as e:
