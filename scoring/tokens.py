@@ -72,6 +72,7 @@ REWRITES = [  # in this order
     (r"(?<=\d)\s*\^?\s*\{?[\s\"]*(?:st|nd|rd|th)\b[\s\"]*\}?", " "),
     (r"(?<=\d)[\s\"]+to[\s\"]+(?=\d)", ":"),  # 2 to 3
     (r"[Aa]ll\s+real\s+numbers\s+except(?:\s+for)?\b(?:[\s\"]*x\s*=)?", r'ℝ\\setminus "'),
+    (r"\b(?:[Aa]ll|[Aa]ny)\s+real(?:s|\s+numbers?)\b(?:\s*x\b)?", "ℝ"),
     (r"ℝ\s*-\s*(?=\\\{)", r"ℝ\\setminus "),
     (r"(\.\d*?)(\d)\2{2,}" + ELLIPSIS, r"\1\\overline{\2}"),  # 0.333... is periodic
     (r"(?<=\d)" + ELLIPSIS, " "),

@@ -290,6 +290,8 @@ e^{2x} | (e^x)^2
 x \ge 3 | [3, \infty)
 (-\infty, \infty) | \mathbb{R}
 (-\infty, \infty) | \text{all real numbers}
+all real numbers | (-\infty, \infty)
+All reals | (-\infty, \infty)
 5 | 5\!
 18 | \$18 \text{ per day}
 64 | 64\text{ ways}
