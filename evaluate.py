@@ -27,7 +27,7 @@ import hub
 import jury
 import scoreboard
 from config import Config, Mixture
-from data import benchmarks
+from data import benchmarks, testsets
 from data.benchmarks import BENCHMARKS, FAMILIES, STUDY, TOY, Item
 from data.chat import Chat, load_tokenizer
 from engine import Request, Sampling
@@ -175,9 +175,9 @@ def read_items(o: Options, names: list[str], problems: list[str]) -> tuple[dict,
             unreached.append(name)
             continue
         try:
-            every = benchmarks.load(name, o.data_dir, o.ccsd, o.coqa)
+            every = testsets.load(name, o.data_dir, o.ccsd, o.coqa)
             if o.shots and name != "ifeval" and name not in TOY:
-                demos[name] = benchmarks.demonstrations(name, o.shots, every, o.data_dir)
+                demos[name] = testsets.demonstrations(name, o.shots, every, o.data_dir)
                 every = every if BENCHMARKS[name].demos else every[o.shots :]
         except hub.UserError as error:
             problems.append(str(error))
@@ -185,7 +185,7 @@ def read_items(o: Options, names: list[str], problems: list[str]) -> tuple[dict,
             continue
         rows = json.dumps([item.row for item in every], sort_keys=True, default=str)
         content[name] = hashlib.sha256(rows.encode()).hexdigest()
-        items[name] = benchmarks.limited(name, every, o.limit, o.seed)
+        items[name] = testsets.limited(name, every, o.limit, o.seed)
     if unreached[1:]:
         files = ", ".join(f"DIR/{name}.jsonl" for name in unreached[1:])
         problems.append(f"the Hub was not asked for the others: {files}")
@@ -285,7 +285,7 @@ def prompt_ids(plan: Plan, name: str, item: Item) -> tuple[str, list[int]]:
     if not o.shots:
         text = benchmarks.prompt(name, item.row)
         return text, plan.chat.prompt(text, o.system)
-    demos = benchmarks.chosen(name, item.row, plan.demos.get(name, []), o.shots)
+    demos = testsets.chosen(name, item.row, plan.demos.get(name, []), o.shots)
     text = benchmarks.few_shot(name, item.row, demos)
     return text, plan.chat.encode(text)
 

@@ -14,8 +14,9 @@ from conftest import ROOT, SHARED
 from test_hub import serve
 
 import hub
-from data import benchmarks
-from data.benchmarks import BENCHMARKS, STUDY, TOY, few_shot, load, prompt
+from data import benchmarks, testsets
+from data.benchmarks import BENCHMARKS, STUDY, TOY, few_shot, prompt
+from data.testsets import load
 
 REAL = SHARED / "benchmarks"
 BOX = " Make sure to put the answer (and only answer) inside \\boxed{}."
@@ -116,7 +117,7 @@ def test_coqa_in_the_layout_without_further_golds():
 
 def test_toy_items_are_asked_as_the_toy_teacher_asks_them():
     items = [item for name in TOY for item in load(name)]
-    assert len(items) == 4 * benchmarks.TOY_ITEMS
+    assert len(items) == 4 * testsets.TOY_ITEMS
     for name in TOY:
         row = load(name)[0].row
         assert prompt(name, row) == row["prompt"] and BENCHMARKS[name].gold(row) == row["gold"]
@@ -125,10 +126,10 @@ def test_toy_items_are_asked_as_the_toy_teacher_asks_them():
 @pytest.mark.parametrize("name", [n for n in STUDY if n != "ifeval"])
 def test_demonstrations_share_the_layout_and_are_no_items(name, folder):
     items = load(name, folder)
-    demos = benchmarks.demonstrations(name, 1, items, folder)
+    demos = testsets.demonstrations(name, 1, items, folder)
     if BENCHMARKS[name].demos is None:
         items = items[1:]
-    chosen = benchmarks.chosen(name, items[-1].row, demos, 1)
+    chosen = testsets.chosen(name, items[-1].row, demos, 1)
     text = few_shot(name, items[-1].row, chosen)
     assert all(
         benchmarks.body(name, d) != benchmarks.body(name, i.row) for d in demos for i in items
@@ -153,9 +154,9 @@ def test_worked_demonstrations_carry_the_reasoning(folder):
 
 def test_demonstrations_of_mmlu_are_of_the_items_subject():
     demos = [row for subject in ("algebra", "logic") for row in made.mmlu(subject)]
-    found = benchmarks.chosen("mmlu_math", {"subject": "logic"}, demos, 3)
+    found = testsets.chosen("mmlu_math", {"subject": "logic"}, demos, 3)
     assert [row["subject"] for row in found] == ["logic", "logic"]
-    assert len(benchmarks.chosen("mmlu_math", {"subject": "sets"}, demos, 3)) == 3
+    assert len(testsets.chosen("mmlu_math", {"subject": "sets"}, demos, 3)) == 3
 
 
 def test_ifeval_has_no_demonstrations_and_judges_see_the_option_text(folder):
@@ -169,12 +170,12 @@ def test_ifeval_has_no_demonstrations_and_judges_see_the_option_text(folder):
 
 def test_a_larger_sample_holds_the_smaller_one_and_the_order():
     items = load("toy_add")
-    few, more = (benchmarks.limited("toy_add", items, n, 0) for n in (20, 60))
+    few, more = (testsets.limited("toy_add", items, n, 0) for n in (20, 60))
     ids = [item.id for item in more]
     assert len(few) == 20 and len(more) == 60 and ids == sorted(ids, key=int)
     assert {i.id for i in few} < set(ids)
-    assert {i.id for i in benchmarks.limited("toy_add", items, 20, 1)} != {i.id for i in few}
-    assert benchmarks.limited("toy_add", items, None, 0) == items
+    assert {i.id for i in testsets.limited("toy_add", items, 20, 1)} != {i.id for i in few}
+    assert testsets.limited("toy_add", items, None, 0) == items
 
 
 def test_items_have_the_ids_of_their_data_where_those_are_unique(folder, tmp_path):
@@ -207,7 +208,7 @@ def test_missing_files_are_told_with_what_to_do(tmp_path):
     with pytest.raises(hub.UserError, match="not on the Hub: it is CCSD.*--ccsd"):
         load("c_code_summarization")
     with pytest.raises(hub.UserError, match="squad.demos.jsonl or squad.dev.jsonl"):
-        benchmarks.demonstrations("squad", 3, [], str(tmp_path))
+        testsets.demonstrations("squad", 3, [], str(tmp_path))
     with pytest.raises(hub.UserError, match="--data-dir .*no such file or folder"):
         load("gsm8k", str(tmp_path / "nowhere"))
     with pytest.raises(hub.UserError, match="gsm8k: openai/gsm8k: .*cannot download.*put its rows"):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scoring
-from data import benchmarks
+from data import benchmarks, testsets
 from data.benchmarks import BENCHMARKS, STUDY, TOY
 from scoring import judge, score, span, summary
 
@@ -188,7 +188,7 @@ def test_a_judge_sees_the_ending_alone_and_for_ifeval_no_reference():
 
 # ---- score(), every benchmark ---------------------------------------------------------------
 
-TOYS = {name: [item.row for item in benchmarks.load(name)[:20]] for name in TOY}
+TOYS = {name: [item.row for item in testsets.load(name)[:20]] for name in TOY}
 FORMS = {
     "boxed": "<think>\nNot \\boxed{{zzz}}.\n</think>\n\nSo it is $\\boxed{{{}}}$.",
     "box alone": "\\boxed{{{}}}",
@@ -232,7 +232,7 @@ def golds_all(name, row):
 
 
 ROWS = {**made.ROWS, **TOYS}
-ROWS["coqa"] = [item.row for item in benchmarks.turns(benchmarks.Item("", made.STORY), "all")]
+ROWS["coqa"] = [item.row for item in testsets.turns(benchmarks.Item("", made.STORY), "all")]
 for pro in [name for name in ROWS if name.startswith("mmlu_pro")]:
     ROWS[pro] = [row for row in ROWS[pro] if BENCHMARKS[pro].keep(row)]
 
@@ -254,7 +254,7 @@ ALIKE = {"squad", "coqa", "scibench", "math_500", "gsm8k", "consumer_qa"}
 @pytest.mark.skipif(not (SHARED / "benchmarks").is_dir(), reason="no ../shared/benchmarks here")
 @pytest.mark.parametrize("name", REAL)
 def test_gold_is_right_on_every_real_item(name):
-    items = benchmarks.load(name, str(SHARED / "benchmarks"), coqa="all")
+    items = testsets.load(name, str(SHARED / "benchmarks"), coqa="all")
     check_items(name, [item.row for item in items], distinct=name not in ALIKE)
     same = 0
     for item, other in zip(items, [*items[1:], items[0]], strict=True):
@@ -266,7 +266,7 @@ def test_gold_is_right_on_every_real_item(name):
 
 @pytest.mark.skipif(not (SHARED / "benchmarks").is_dir(), reason="no ../shared/benchmarks here")
 def test_every_real_ifeval_item_is_checked():
-    for item in benchmarks.load("ifeval", str(SHARED / "benchmarks")):
+    for item in testsets.load("ifeval", str(SHARED / "benchmarks")):
         found = score("ifeval", item.row, "A word or two.")
         assert found.value in (0, 1) and found.extracted and "strict" in found.detail
         assert not score("ifeval", item.row, "<think>\nhm").correct
