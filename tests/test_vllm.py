@@ -224,10 +224,10 @@ def test_an_exported_student_is_served_and_stops_at_its_end_token(student, serve
         assert {c.id: c.ids for c in ours.complete(wanted)} == {i: c.ids for i, c in found.items()}
 
 
-def test_generate_asks_a_server(teacher, prompts, served, student, tmp_path):
-    """The served student plays the teacher: its answers come through the server engine."""
+def test_generate_asks_a_server(teacher, prompts, served, tmp_path):
+    """The teacher renders its prompts, the served student answers them: they share a tokenizer."""
     process = generate(
-        "--teacher", student, "--toggle", "qwen3", "--prompts", prompts, "--engine", "server",
+        "--teacher", teacher, "--prompts", prompts, "--engine", "server",
         "--url", served, "--served-name", "student", "--max-new", 60, "--filters", "",
         "--out", tmp_path / "pairs")  # fmt: skip
     said = process.communicate(timeout=120)[0]
