@@ -32,6 +32,17 @@ PEAK = {
     "L40S": 362e12,
     "RTX 4090": 165e12,
 }
+# Bytes of memory of each, from the same sheets; of the A100 the larger one.
+MEMORY = {
+    "H100 PCIe": 80e9,
+    "H100 NVL": 94e9,
+    "H100": 80e9,
+    "H200": 141e9,
+    "B200": 180e9,
+    "A100": 80e9,
+    "L40S": 48e9,
+    "RTX 4090": 24e9,
+}
 
 
 def peak(device_name: str) -> float | None:

@@ -114,9 +114,10 @@ def best(c: Cells, costs: np.ndarray, budget: float, what: str) -> dict:
 # ---- python pareto.py ------------------------------------------------------------------------
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, flags: Flags | None = None) -> int:
+    """flags: what the caller knows of the input already, like runs that failed."""
     o, _ = cli.parse(Options, arguments, __doc__, positional="runs")
-    flags = Flags()
+    flags = flags or Flags()
     try:
         if problems := check(o):
             raise hub.UserError("\n".join(problems))

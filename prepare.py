@@ -34,7 +34,8 @@ OF_THE_MACHINE = {"device", "row_tokens", "checkpointing", "compile", "determini
                   "save_minutes", "cache", "show", "dry_run", "out"}  # fmt: skip
 # Options of the recipe: runs that differ in one are never averaged as seeds of each other.
 RECIPE = ("init", "epochs", "max_len", "system", "batch", "batch_tokens", "lr", "warmup", "decay",
-          "loss_mean", "restart", "beta1", "beta2", "weight_decay", "clip")  # fmt: skip
+          "loss_mean", "restart", "beta1", "beta2", "weight_decay", "clip", "flops_budget",
+          "match")  # fmt: skip
 
 
 @dataclass
@@ -146,10 +147,11 @@ def check_options(o, origin: dict) -> list[str]:
         "dtype": ("bf16", "fp32"),
         "checkpointing": ("none", "full"),
         "toggle": ("", "qwen3"),
+        "match": ("", "flops", "tokens"),
     }
     for name, known in choices.items():
         value = getattr(o, name)
-        report(value not in known, cli.not_one_of(name, value, known))
+        report(value not in known, cli.not_one_of(name, value, [k for k in known if k]))
     may_be_zero = {"seed", "val", "val_every", "warmup", "decay", "save_minutes", "show", "ratio",
                    "beta1", "beta2", "weight_decay"}  # fmt: skip
     for name, value in vars(o).items():
@@ -168,7 +170,7 @@ def check_options(o, origin: dict) -> list[str]:
     one_format = o.format in ("ift", "reasoning")
     report("ratio" in given and one_format, "--ratio goes with --format sequential or mixed")
     report(o.restart and o.format != "sequential", "--restart goes with --format sequential")
-    for pair in (("batch", "batch_tokens"), ("samples", "flops_budget")):
+    for pair in (("batch", "batch_tokens"), ("samples", "flops_budget"), ("match", "flops_budget")):
         flags = " and ".join(map(cli.flag, pair))
         report(given.issuperset(pair), f"{flags}: give one of the two")
     no_gpu = o.device == "cuda" and not torch.cuda.is_available()

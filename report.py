@@ -20,7 +20,8 @@ WHAT = {
 
 def write(o, corpora, tables, answers, claims, drawn, budget) -> str:
     """report.md: the answer, the evidence, the caveats, the files."""
-    source = "arXiv 2509.22193 v2, Table 1" if o.published else ", ".join(o.runs)
+    folders = ", ".join(o.runs) if len(o.runs) < 4 else f"{len(o.runs)} folders"
+    source = "arXiv 2509.22193 v2, Table 1" if o.published else folders
     arms = sum(len(corpus.arms) for corpus in corpora)
     seeds = sum(len(arm.runs) for corpus in corpora for arm in corpus.arms)
     lines = [

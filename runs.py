@@ -55,10 +55,15 @@ class Run:
 
     @property
     def arm(self) -> tuple:
-        """What its seeds share. One format is one ratio: an ift run has no share to differ in."""
+        """What its seeds share. One format is one ratio: an ift run has no share to differ in.
+
+        How many samples a budget bought differs from seed to seed.
+        """
+        is_bought = "--match" in self.variant or "--flops-budget" in self.variant
         ratio = {"ift": 0.0, "reasoning": 1.0}.get(self.format, self.ratio)
         pairs = self.content or self.corpus
-        return (pairs, self.scale, self.format, ratio, self.samples, self.variant)
+        samples = 0 if is_bought else self.samples
+        return (pairs, self.scale, self.format, ratio, samples, self.variant)
 
 
 @dataclass(eq=False)
@@ -110,7 +115,9 @@ def read(folders: list[Path], flags: Flags) -> list[Run]:
                 flags.add(str(child), why, "left out")
         for file in found:
             name = file.parent.name if file.parent == root else str(file.parent.relative_to(root))
-            name = name if len(folders) == 1 else f"{root.name}/{name}"
+            if len(folders) > 1:
+                above = root.parent if file.parent == root else root
+                name = f"{above.name}/{name}"
             try:
                 raw = json.loads(file.read_text(encoding="utf-8"))
                 runs.append(read_run(name, raw, file.parent, flags))
@@ -286,7 +293,7 @@ def tell_apart(alike: list[Arm]):
     """Lengthens the labels of arms of one label by what tells them apart."""
     several = len({arm.samples for arm in alike}) > 1
     for arm in alike:
-        more = [f"{arm.samples:,} samples"] if several else []
+        more = [f"{arm.samples:,} samples"] if several and arm.samples else []
         more += [arm.variant] if arm.variant else []
         arm.label = ", ".join([arm.label, *more])
     if len({arm.label for arm in alike}) < len(alike):

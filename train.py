@@ -56,6 +56,7 @@ class Options:
     samples: int | None = None  # the first N of the seeded order (default: all)
     epochs: int = 1
     flops_budget: float | None = None  # as many samples as this many exact train FLOPs pay for
+    match: str = ""  # flops or tokens: as many samples as cost what all would with ift answers
     max_len: int = 16384  # tokens of the longest sample kept; longer pairs leave both arms
     val: int = 256  # pairs held out, from the end of the seeded order
     val_every: int = 0  # steps between validations (0: only at the end)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LETTERS = "ABCDEFGHIJ"
+TOY_ITEMS = 250  # of each task of data/toy.py
 BOXED = " Make sure to put the answer (and only answer) inside \\boxed{}."
 MATH = "Solve the following math problem." + BOXED
 READ = (
@@ -243,6 +244,16 @@ BENCHMARKS = {
 TOY = [name for name in BENCHMARKS if name.startswith("toy_")]
 STUDY = [name for name in BENCHMARKS if name not in TOY]
 FAMILIES = list(dict.fromkeys(BENCHMARKS[name].family for name in STUDY))
+
+# How many items each has where BENCHMARKS takes them, to count costs before anything is downloaded;
+# CoQA's first turns; of CCSD the test set of its paper, about.
+ITEMS = {
+    "winogrande": 1267, "openbookqa": 500, "mmlu_misc": 783, "squad": 10_570, "coqa": 500,
+    "ifeval": 541, "aqua_rat": 254, "mmlu_math": 1064, "mmlu_pro_math": 1351, "gsm8k": 1319,
+    "math_500": 500, "aime": 30, "mmlu_pro_law": 1101, "consumer_qa": 396, "mmlu_pro_code": 410,
+    "c_code_summarization": 4200, "mmlu_pro_physics": 1299, "scibench": 692,
+    **dict.fromkeys(TOY, TOY_ITEMS),
+}  # fmt: skip
 
 # ---- what is asked --------------------------------------------------------------------------
 

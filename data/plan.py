@@ -129,7 +129,7 @@ def make_plan(options, config, pairs: Pairs, prefix: int, switch: int = 0) -> Pl
             " --epochs"
         )
     plan = Plan(o, config, pairs, prefix, train, val, dropped, [], switch)
-    if o.flops_budget:
+    if o.flops_budget or o.match:
         plan.train = train[: afford(plan)]
     samples, reasons = arrange(plan.train, o.format, o.ratio, o.seed, o.epochs)
     phases = [slice(None)]
@@ -179,19 +179,27 @@ def wsd(steps: int, warmup: int | None = None, decay: int | None = None) -> list
 
 
 def afford(plan: Plan) -> int:
-    """How many of the training rows --flops-budget pays for, at the same rho; exact train FLOPs."""
-    o, budget, total = plan.options, plan.options.flops_budget, {}
-    for name, is_used in (("ift", o.ratio < 1), ("reasoning", o.ratio > 0)):
-        total[name] = np.zeros(
-            len(plan.train) + 1, dtype=object
-        )  # Python ints: no overflow at 9e18
+    """How many of the training rows a budget pays for, at the same rho.
+
+    --flops-budget is in exact train FLOPs; --match flops or tokens (answer tokens) is the cost of
+    all rows with their ift answers, and of no more than all rows.
+    """
+    o, totals = plan.options, {}
+    for name, is_used in (("ift", o.ratio < 1 or o.match), ("reasoning", o.ratio > 0)):
+        totals[name] = np.zeros(len(plan.train) + 1, dtype=object)  # Python ints: none overflows
         if is_used:
-            lengths = zip(*plan.lengths(plan.train, [name] * len(plan.train)), strict=True)
-            total[name][1:] = [flops.train(plan.config, [n], [a]) for n, a in lengths]
-            total[name] = np.cumsum(total[name])
+            lengths = plan.lengths(plan.train, [name] * len(plan.train))
+            if o.match == "tokens":
+                costs = lengths[1]
+            else:
+                pairs = zip(*lengths, strict=True)
+                costs = [flops.train(plan.config, [n], [a]) for n, a in pairs]
+            totals[name][1:] = costs
+            totals[name] = np.cumsum(totals[name])
+    budget = o.flops_budget or o.epochs * totals["ift"][-1]
     reasons = np.array([round(o.ratio * n) for n in range(len(plan.train) + 1)])
-    cost = o.epochs * (total["reasoning"][reasons] + total["ift"] - total["ift"][reasons])
-    if cost[-1] < budget:
+    cost = o.epochs * (totals["reasoning"][reasons] + totals["ift"] - totals["ift"][reasons])
+    if cost[-1] < budget and not o.match:
         raise hub.UserError(
             f"--flops-budget {budget:.3g}: {o.epochs} epoch(s) of all {len(plan.train):,} training"
             f" pairs cost {cost[-1]:.3g}; pass less, or --epochs"

@@ -14,10 +14,10 @@ from pathlib import Path
 import hub
 from data import rows as files
 from data import toy
-from data.benchmarks import BENCHMARKS, TOY, Item, Source, body, prompt, questions
+from data.benchmarks import BENCHMARKS, TOY, TOY_ITEMS, Item, Source, body, prompt, questions
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".tsv")
-TOY_ITEMS, TOY_SEED = 250, 1_000_003  # of each task; training draws from small seeds
+TOY_SEED = 1_000_003  # training draws from small seeds
 CCSD = (
     "not on the Hub: it is CCSD, the C functions of Liu et al. 2020 (Retrieval-Augmented Generation"
     " for Code Summarization via Hybrid GNN), a JSONL of file_path, function, summary that its"
