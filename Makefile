@@ -6,13 +6,19 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: venv train-toy toy-teacher test test-all test-vllm race bench lint
+.PHONY: venv study study-full train-toy toy-teacher test test-all test-vllm race bench lint
 venv: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) '.[dev]'
 	@touch $@
+
+study: venv  ## the whole experiment, small: 22 students, at most 10 minutes on 2 cores
+	$(BIN)/python study.py run --preset toy --yes
+
+study-full: venv  ## all formats, three ratios, three seeds: 120 students, at most an hour
+	$(BIN)/python study.py run --preset toy-full --yes
 
 train-toy: venv  ## a student from scratch on the built-in pairs, in a minute on 2 cores
 	$(BIN)/python train.py --scale toy-m --format reasoning

@@ -19,7 +19,7 @@ import flops
 import hub
 import prepare
 import train
-from config import CORPORA, SCALES, Config, Corpus
+from config import CORPORA, SCALES, TEACHER, Config, Corpus
 from data import rows, toy
 from data.benchmarks import ITEMS, TOY
 
@@ -214,6 +214,21 @@ def cost_of(o, cell: Cell) -> Cost:
     return Cost(
         samples, tokens, learning, answering, devices, memory, weights + text, seconds, is_estimate
     )
+
+
+def teaching(o, folders) -> dict:
+    """FLOPs by method of a teacher's answers in both modes, for so many folders of pairs."""
+    if Path(o.teacher).is_dir():
+        teacher = Config.from_pretrained(o.teacher, mixtures=True, flag="--teacher")
+    else:
+        teacher = TEACHER  # the paper's; another's is not known before it is here
+    found, corpus = dict.fromkeys(("paper", "exact"), 0), known_corpus("")
+    answers = {format: corpus.tokens(format) for format in rows.ANSWERS}
+    for method in found:
+        book = flops.ledger(SCALES["0.5b"].config, corpus.pairs, corpus.tokens("prompt"), answers,
+                            "ift", teacher=teacher, method=method)  # fmt: skip
+        found[method] = len(folders) * book["generation"]
+    return found
 
 
 def measured(run) -> tuple[Config, Counter]:

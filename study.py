@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 import time
 import zlib
@@ -32,12 +33,15 @@ import cli
 import evaluate
 import flops
 import hub
+import overview
 import pareto
 import workers
 from cells import Cell, Cost
 from config import CORPORA, SCALES
 from data import testsets
 from runs import Flags
+
+ACTIONS = ("plan", "run", "status", "report")
 
 # ---- presets: what a study is -----------------------------------------------------------------
 
@@ -84,7 +88,7 @@ class Options:
     # the grid; a preset sets these, and each may be set anew
     corpora: str = "general"  # general, math (the paper's), toy, or NAME=PAIRS; with commas
     scales: str = ""  # rows of config.SCALES
-    arms: str = ""  # ift, reasoning, sequential-RHO, mixed-RHO; @SCALE*: there alone
+    arms: str = ""  # ift, reasoning, sequential-RHO, mixed-RHO; @SCALE: there alone
     seeds: str = "0"
     controls: str = ""  # further runs beside the arms: rows of study.CONTROLS
     benchmarks: str = "all"  # as evaluate.py takes them
@@ -129,7 +133,8 @@ def check(o: Options) -> list[str]:
             if value not in choices:
                 problems.append(cli.not_one_of(name, value, choices))
 
-    known("action", [o.action], ("plan", "run", "status", "report"))
+    if o.action not in ACTIONS:
+        problems.append(cli.not_one_of("action", o.action, ACTIONS).removeprefix("--"))
     known("preset", [o.preset], PRESETS)
     known("scales", words(o.scales), SCALES)
     known("controls", words(o.controls) or list(CONTROLS)[:1], CONTROLS)
@@ -143,8 +148,9 @@ def check(o: Options) -> list[str]:
                 f"--arms {word or '(not given)'}: ift, reasoning, sequential-RHO or mixed-RHO with"
                 " rho between 0 and 1, like mixed-0.25"
             )
-        if at and not fnmatch.filter(places(o), place):
-            problems.append(f"--arms {word}: {place} is no SCALE-sSEED of this grid; toy-m* is")
+        everywhere = itertools.product(words(o.scales), words(o.seeds))
+        if at and not any(is_at(place, *where) for where in everywhere):
+            problems.append(f"--arms {word}: {place} is no SCALE or SCALE-sSEED of this grid")
     for seed in words(o.seeds) or [""]:
         if not re.fullmatch(r"\d{1,18}", seed):
             problems.append(f"--seeds {seed or '(not given)'}: whole numbers, like 0,1,2")
@@ -183,8 +189,9 @@ def check(o: Options) -> list[str]:
     return problems
 
 
-def places(o: Options) -> list[str]:
-    return [f"{scale}-s{seed}" for scale in words(o.scales) for seed in words(o.seeds)]
+def is_at(place: str, scale: str, seed: str) -> bool:
+    """Whether an arm's @PLACE is there: a scale, or a scale and seed, maybe with *."""
+    return not place or any(fnmatch.fnmatch(x, place) for x in (scale, f"{scale}-s{seed}"))
 
 
 def pairs_of(o: Options) -> dict[str, str]:
@@ -206,13 +213,13 @@ def grid(o: Options) -> list[Cell]:
         words(o.seeds),
     ):  # fmt: skip
         spec, _, place = word.partition("@")
-        if place and not fnmatch.fnmatch(f"{scale}-s{seed}", place):
+        if not is_at(place, scale, seed):
             continue
         arm, format, ratio = parse_arm(spec)
         rates = SCALES[scale].lr
         more = CONTROLS[control].get(format, "") if control else ""
         more = more.format(**rates, same=f"{data}-same-sampling")
-        if control and (not more or more == f"--lr {rates[format]}"):
+        if control and (not more or more == f"--lr {rates.get(format)}"):
             continue
         name = f"{corpus}/{scale}-{arm}{'-' * bool(control)}{control}-s{seed}"
         if o.only and not any(fnmatch.fnmatch(name, pattern) for pattern in words(o.only)):
@@ -242,7 +249,7 @@ def generations(o: Options) -> dict[str, tuple[str, ...]]:
     return found
 
 
-# ---- plan: the grid and its cost --------------------------------------------------------------
+# ---- what is to be done ------------------------------------------------------------------------
 
 
 def costs_of(o: Options, grid: list[Cell]) -> tuple[dict[Cell, Cost], dict[Cell, str]]:
@@ -252,100 +259,8 @@ def costs_of(o: Options, grid: list[Cell]) -> tuple[dict[Cell, Cost], dict[Cell,
         try:
             costs[cell] = cells.cost_of(o, cell)
         except hub.UserError as error:
-            wrong[cell] = str(error)
+            wrong[cell] = str(error).replace("\n", "; ")
     return costs, wrong
-
-
-def plan(o: Options, grid: list[Cell], costs: dict, wrong: dict) -> str:
-    """The grid in 80 columns: every arm with its seeds summed, what is left to do, the totals."""
-    states = {cell: cells.state_of(o, cell) for cell in grid}
-    lines, unit, hour = [], *(("GPU-h", 1) if o.gpus else ("core-min", 60))
-    groups = {}
-    for cell in costs:
-        groups.setdefault(cell.row, []).append(cell)
-    section = None
-    for (corpus, control, scale, arm), members in groups.items():
-        if section != (section := (corpus, control)):
-            lines += ["", f"{corpus}{', ' * bool(control)}{control}: {members[0].learns[0].data}"]
-            lines += [f"{'':18}{'runs':>5}{'samples':>8}{'tokens':>7}{'train':>8}{'answers':>8}"
-                      f"{unit:>9}{'memory':>9}{'disk':>8}"]  # fmt: skip
-        part = [costs[cell] for cell in members]
-        need = f"{part[0].devices}x" if o.gpus else ""
-        need += f"{amount(round(part[0].memory))}B"
-        need += "" if cells.fits(o, part[0].memory) else "!"
-        total = sum_of(part)
-        lines.append(
-            f"{scale} {short(arm):{17 - len(scale)}}{len(part):>5}{amount(total['samples']):>8}"
-            f"{amount(total['tokens']):>7}{total['train']['exact']:>8.1e}"
-            f"{total['answers']['exact']:>8.1e}{hour * total['hours']:>9,.1f}"
-            f"{need:>9}{amount(total['disk']):>8}"
-        )
-    for cell, problem in wrong.items():
-        lines += ["", f"{cell.name} cannot run:", f"  {problem}"]
-    lines += ["", *totals(o, costs, states)]
-    return "\n".join(line.replace("e+", "e") for line in lines[1:])
-
-
-def totals(o: Options, costs: dict, states: dict) -> list[str]:
-    """FLOPs by stage and in all, what is left to do, and by which assumptions."""
-    total = sum_of(costs.values())
-    lines = [f"{len(costs)} runs{'':24}{'paper':>12}{'exact':>12}"]
-    for name, key in (("training, 3 x forward", "train"), ("evaluation", "answers")):
-        lines.append(f"{name:32}{total[key]['paper']:12.3e}{total[key]['exact']:12.3e}")
-    both = [total["train"][m] + total["answers"][m] for m in ("paper", "exact")]
-    lines.append(f"{'total':32}{both[0]:12.3e}{both[1]:12.3e}")
-    left = [cost for cell, cost in costs.items() if states[cell] != "done"]
-    hours = sum_of(left)["hours"]
-    counts = {}
-    for cell in costs:
-        counts[states[cell]] = counts.get(states[cell], 0) + 1
-    said = ", ".join(f"{n} {state}" for state, n in counts.items())
-    lines += ["", f"now {said}; {amount(sum(c.disk for c in left))}B of disk to write"]
-    if o.gpus:
-        most = max(flops.parameters(SCALES[cell.scale].config) for cell in costs)
-        lines += [
-            f"{hours:,.0f} GPU-hours are left, {hours / o.gpus / 24:,.1f} days on {o.gpus} GPU(s):"
-            f" exact FLOPs on {o.gpu} at an",
-            f"assumed MFU of {o.mfu:.0%}, in decoding as well; not measured. The largest student's"
-            " checkpoints",
-            f"take {24 * most / 1e9:,.0f} GB while it trains. Memory of each GPU is an estimate.",
-        ]
-    else:
-        lines.append(
-            f"about {60 * hours / o.cores:,.0f} minutes on {o.cores} core(s), by the speed of"
-            " another machine's (LOG.md)"
-        )
-    if any(not cells.fits(o, cost.memory) for cost in costs.values()):
-        lines.append(
-            f"! does not fit {o.gpus} x {flops.MEMORY[o.gpu] / 1e9:.0f} GB: another --gpu, more"
-            ' --gpus, --train "--max-len 8192"'
-        )
-    if any(cost.is_estimate for cost in costs.values()):
-        lines.append("samples have the mean lengths of their corpus; pairs on disk are counted")
-    return lines
-
-
-def sum_of(costs) -> dict:
-    costs = list(costs)
-    found = {name: sum(getattr(cost, name) for cost in costs)
-             for name in ("samples", "tokens", "disk")}  # fmt: skip
-    for name in ("train", "answers"):
-        methods = ("paper", "exact")
-        found[name] = {m: sum(getattr(cost, name)[m] for cost in costs) for m in methods}
-    found["hours"] = sum(cost.devices * sum(cost.seconds) for cost in costs) / 3600
-    return found
-
-
-def amount(count: int) -> str:
-    """1,300,000 as 1.3M, in at most five letters."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
-    return str(count)
-
-
-def short(arm: str) -> str:
-    return arm.replace("sequential-", "seq. ").replace("mixed-", "mixed ")
 
 
 def commands(o: Options, cell: Cell, devices: int) -> list[tuple[str, ...]]:
@@ -390,22 +305,11 @@ def run(o: Options, grid: list[Cell], costs: dict, wrong: dict) -> int:
         if not outcome.problem:  # the model is whole: what it took to resume is not needed
             shutil.rmtree(Path(cell.folder, "checkpoints"), ignore_errors=True)
             note_time(o, cell, costs[cell], outcome.seconds)
-        print(f"[{finished:>{len(str(len(grid)))}}/{len(grid)}] {cell.name:36} "
-              + (f"FAILED: {outcome.problem}" if outcome.problem else result(cell))
-              + f"  {clock(outcome.seconds)}, {eta(o, costs)} left", flush=True)  # fmt: skip
-    print(f"\nin all {clock(time.monotonic() - started)}\n")
+        how = "FAILED" if outcome.problem else f"done in {overview.clock(outcome.seconds)}"
+        left = overview.eta(o, costs)
+        print(f"[{finished:>3}/{len(grid)}] {cell.name:36} {how:16} {left} left", flush=True)
+    print(f"in all {overview.clock(time.monotonic() - started)}\n")
     return show(o, grid)
-
-
-def result(cell: Cell) -> str:
-    families = json.loads(Path(cell.folder, "scores.json").read_text(encoding="utf-8"))["families"]
-    return f"{sum(part['accuracy'] for part in families.values()) / len(families):6.1%}"
-
-
-def clock(seconds: float) -> str:
-    if seconds < 3600:
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 86_400 else f"{seconds / 86_400:.1f} days"
 
 
 def note_time(o: Options, cell: Cell, cost: Cost, seconds: float):
@@ -415,85 +319,27 @@ def note_time(o: Options, cell: Cell, cost: Cost, seconds: float):
         file.write(json.dumps(line) + "\n")
 
 
-def eta(o: Options, costs: dict) -> str:
-    """The planned time of what is not done, corrected by what was measured of what is."""
-    left = sum(
-        cost.devices * sum(cost.seconds) * (1 - cells.progress(cell, cost))
-        for cell, cost in costs.items() if cells.state_of(o, cell) not in ("done", "failed")
-    )  # fmt: skip
-    try:
-        text = Path(o.out, "times.jsonl").read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.splitlines()]
-    except (OSError, ValueError):
-        lines = []
-    pace = (
-        sum(line["seconds"] for line in lines) / sum(line["planned"] for line in lines or [{}])
-        if lines
-        else 1.0
-    )
-    return "about " + clock(left * pace / (o.gpus or o.cores))
-
-
-# ---- status and report ------------------------------------------------------------------------
-
-
-def status(o: Options, grid: list[Cell], costs: dict) -> str:
-    """The grid: rows are scales, columns arms; how many seeds are done, or how far they are."""
-    lines, failed = [], []
-    for corpus, control in dict.fromkeys((cell.corpus, cell.control) for cell in grid):
-        here = [cell for cell in grid if (cell.corpus, cell.control) == (corpus, control)]
-        arms = list(dict.fromkeys(cell.arm for cell in here))
-        heads = [short(arm).replace("mixed", "mix").replace("reasoning", "reason") for arm in arms]
-        lines += ["", f"{corpus}{', ' * bool(control)}{control}",
-                  f"{'':8}" + "".join(f"{head:>9}" for head in heads)]  # fmt: skip
-        for scale in dict.fromkeys(cell.scale for cell in here):
-            texts = []
-            for arm in arms:
-                mine = [cell for cell in here if (cell.scale, cell.arm) == (scale, arm)]
-                texts.append(f"{seeds_of(o, mine, costs):>9}")
-            lines.append(f"{scale:8}" + "".join(texts))
-        for cell in here:
-            stamp = cells.read_stamp(o, cell)
-            if stamp.get("state") == "failed":
-                failed.append(f"failed: {cell.name}: {stamp['problem']}")
-    done = sum(cells.state_of(o, cell) == "done" for cell in grid)
-    lines += ["", f"{done} of {len(grid)} done, {eta(o, costs)} of work left", *failed]
-    return "\n".join(lines[1:])
-
-
-def seeds_of(o: Options, mine: list[Cell], costs: dict) -> str:
-    """2/2, 1/2 40%, or what is the matter."""
-    if not mine:
-        return ""
-    states = [cells.state_of(o, cell) for cell in mine]
-    done = f"{states.count('done')}/{len(mine)}"
-    for state in ("failed", *cells.CHANGED.values()):
-        if state in states:
-            return f"{done} {state.split()[0][:4]}"
-    begun = [cells.progress(c, costs[c]) for c, s in zip(mine, states, strict=True)
-             if s == "begun" and c in costs]  # fmt: skip
-    return f"{done} {max(begun):.0%}" if begun and max(begun) > 0 else done
-
-
 def show(o: Options, grid: list[Cell]) -> int:
-    """pareto.py on the cells that are done; the others are named in its report."""
-    flags, folders, failed = Flags(), [], 0
+    """pareto.py on the cells that are done; the others are named, there and here."""
+    flags, folders, failed = Flags(), [], {}
     for cell in grid:
         state = cells.state_of(o, cell)
         if state == "done":
             folders.append(cell.folder)
-            continue
-        problem = cells.read_stamp(o, cell).get("problem", "") if state == "failed" else ""
-        failed += state == "failed"
-        why = f"{state}: {problem}" if problem else f"not done ({state})"
-        flags.add(cell.name, why, "left out")
-        if problem:
-            print(f"FAILED  {cell.name}: {problem}\n        see {o.out}/logs/{cell.name}.log")
-    if not folders:
-        print(f"error: no run in {o.out} is done", file=sys.stderr)
-        return 1
-    code = pareto.main([*folders, "--out", f"{o.out}/report"], flags)
-    return code or int(failed > 0)
+        elif state == "failed":
+            failed[cell.name] = cells.read_stamp(o, cell)["problem"]
+            flags.add(cell.name, f"failed: {failed[cell.name]}", "left out")
+        else:
+            flags.add(cell.name, f"not done: {state}", "left out")
+    if folders and (code := pareto.main([*folders, "--out", f"{o.out}/report"], flags)):
+        return code
+    if folders:
+        print(f"\n{overview.results(o, grid)}\n\nfigure: {o.out}/report/frontier-train.png")
+    else:
+        print(f"error: no run of {o.out} is done", file=sys.stderr)
+    for name, problem in failed.items():
+        print(f"FAILED {name}: {problem}\n  its log: {o.out}/logs/{name}.log")
+    return int(bool(failed) or not folders)
 
 
 # ---- python study.py --------------------------------------------------------------------------
@@ -519,18 +365,21 @@ def is_agreed() -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     o = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are told
     try:
         if problems := check(o):
             raise hub.UserError("\n".join(problems))
         if not (cell_grid := grid(o)):
             raise hub.UserError(f"--only {o.only}: no run has such a name; plan --commands has all")
+        if problems := evaluate.check_options(cell_grid[0].asks):
+            raise hub.UserError("\n".join(problems))
         if o.action == "report":
             return show(o, cell_grid)
         costs, wrong = costs_of(o, cell_grid)
         if not costs:
             raise hub.UserError("\n".join(dict.fromkeys(wrong.values())))
         if o.action == "status":
-            print(status(o, cell_grid, costs))
+            print(overview.status(o, cell_grid, costs))
             return 0
         if o.action == "plan" and o.commands:
             for cell, cost in costs.items():
@@ -538,7 +387,7 @@ def main(arguments: list[str] | None = None) -> int:
                         for c in commands(o, cell, cost.devices))  # fmt: skip
                 print(" && ".join(shlex.join(command) for command in made))
             return 0
-        print(plan(o, cell_grid, costs, wrong), flush=True)
+        print(overview.plan(o, cell_grid, costs, wrong), flush=True)
         if o.action == "plan":
             return 0
         if not o.yes and not is_agreed():

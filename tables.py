@@ -51,6 +51,7 @@ def points(corpora: list[Corpus], serve) -> list[dict]:
                     "format": arm.format,
                     "ratio": arm.ratio,
                     "seeds": len(arm.runs),
+                    "runs": "; ".join(run.name for run in arm.runs),
                     "items": c.items,
                     "accuracy": c.accuracy[i],
                     "low": low[i],
