@@ -64,10 +64,10 @@ def totals(o, costs: dict, states: dict) -> list[str]:
         most = max(flops.parameters(SCALES[cell.scale].config) for cell in costs)
         lines += [
             f"{hours:,.0f} GPU-hours are left, {hours / o.gpus / 24:,.1f} days on {o.gpus} GPU(s):"
-            f" exact FLOPs on {o.gpu} at an",
-            f"assumed MFU of {o.mfu:.0%}, in decoding as well; not measured. The largest student's"
-            " checkpoints",
-            f"take {24 * most / 1e9:,.0f} GB while it trains. Memory of each GPU is an estimate.",
+            f" exact FLOPs on {o.gpu}",
+            f"at an assumed MFU of {o.mfu:.0%}, in decoding as well; not measured. The largest",
+            f"student's checkpoints take {24 * most / 1e9:,.0f} GB while it trains; memory of a GPU"
+            " is an estimate.",
         ]
     else:
         lines.append(
