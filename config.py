@@ -154,11 +154,11 @@ def _qwen(
     return Scale(f"Qwen/{base}", {"ift": lr_ift, "reasoning": lr_reasoning}, shape)
 
 
-def _toy(lr, d, f, layers, heads, kv_heads):
-    # 384 rows: the toy tokenizer's 375 ids, and room that is never sampled, as in real students
+def _toy(lr_ift, lr_reasoning, d, f, layers, heads, kv_heads):
+    # 384 rows: the toy tokenizer's ids, fewer, and room that is never sampled, as in real students
     shape = Config(384, d, f, layers, heads, kv_heads, d // heads, rope_theta=1e4,
                    max_position_embeddings=2048)  # fmt: skip
-    return Scale("scratch", {"ift": lr, "reasoning": lr}, shape)
+    return Scale("scratch", {"ift": lr_ift, "reasoning": lr_reasoning}, shape)
 
 
 @dataclass(frozen=True)
@@ -196,10 +196,10 @@ SCALES = {
                 max_position_embeddings=LONG),
     "14b": _qwen("Qwen2.5-14B", 1e-6, 3e-6, 5120, 13824, 48, 40, 8, 152_064, False,
                  rms_norm_eps=1e-5, max_position_embeddings=LONG),
-    #              lr    d   f   L  H  K    parameters
-    "toy-xs": _toy(1e-2, 16, 48, 1, 1, 1),
-    "toy-s": _toy(1e-2, 32, 64, 2, 1, 1),
-    "toy-m": _toy(5e-3, 64, 160, 2, 2, 1),
-    "toy-l": _toy(3e-3, 96, 256, 3, 3, 1),
-    "toy-xl": _toy(2e-3, 128, 288, 3, 4, 2),
+    #          lr ift reason.  d   f   L  H  K
+    "toy-xs": _toy(5e-3, 5e-3, 16, 48, 2, 1, 1),
+    "toy-s": _toy(2e-3, 4e-3, 32, 96, 2, 2, 1),
+    "toy-m": _toy(1e-3, 2e-3, 64, 160, 2, 2, 1),
+    "toy-l": _toy(7e-4, 1.5e-3, 96, 256, 3, 3, 1),
+    "toy-xl": _toy(5e-4, 1e-3, 128, 288, 3, 4, 2),
 }  # fmt: skip

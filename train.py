@@ -61,7 +61,7 @@ class Options:
     val: int = 256  # pairs held out, from the end of the seeded order
     val_every: int = 0  # steps between validations (0: only at the end)
     # the recipe
-    batch: int = 32  # samples a step
+    batch: int = 32  # samples a step (toy scales: 16)
     batch_tokens: int | None = None  # instead: as many samples as fit this many tokens
     lr: float | None = None  # peak learning rate (default: by scale and format, config.SCALES)
     warmup: int | None = None  # steps (default: min(150, steps // 20))
@@ -95,7 +95,7 @@ def parse(arguments: list[str] | None) -> tuple[Options, dict]:
             if SCALES[given["scale"]].config.hidden_size > 1000:
                 by_scale["checkpointing"] = "full"  # a row of 16k tokens would not fit 80 GB
         if given.get("scale", "").startswith("toy"):
-            by_scale |= {"data": "toy", "max_len": 2048, "show": 1}
+            by_scale |= {"data": "toy", "max_len": 2048, "batch": 16, "show": 1}
         if given.get("format") in ("ift", "reasoning"):
             by_format["ratio"] = float(given["format"] == "reasoning")
         return {"scale": by_scale, "format": by_format}

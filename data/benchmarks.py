@@ -237,9 +237,9 @@ BENCHMARKS = {
         worked=lambda row: (row.get("solution") or "").strip(),
     ),
     "toy_add": toy_task("math-oe", "latex"),
-    "toy_chain": toy_task("math-mc", "choice"),
-    "toy_spell": toy_task("general-oe", "words"),
-    "toy_where": toy_task("general-mc", "choice"),
+    "toy_largest": toy_task("math-mc", "choice"),
+    "toy_sort": toy_task("general-oe", "words"),
+    "toy_cups": toy_task("general-mc", "choice"),
 }  # fmt: skip
 TOY = [name for name in BENCHMARKS if name.startswith("toy_")]
 STUDY = [name for name in BENCHMARKS if name not in TOY]

@@ -33,7 +33,8 @@ def load(name: str, data_dir: str = "", ccsd: str = "", coqa: str = "first") -> 
     """
     benchmark = BENCHMARKS[name]
     if name in TOY:
-        found = [("data/toy.py", i, row) for i, row in enumerate(toy.rows(4 * TOY_ITEMS, TOY_SEED))]
+        made = toy.rows(len(toy.TASKS) * TOY_ITEMS, TOY_SEED, is_test=True)
+        found = [("data/toy.py", i, row) for i, row in enumerate(made)]
         found = [part for part in found if part[2]["family"] == benchmark.family]
     elif name == "c_code_summarization" and (ccsd or not data_dir):
         if not ccsd:

@@ -8,6 +8,7 @@ difficulty. To add a task, add a row to TASKS. tokenizer() is a real byte-level 
 """
 
 import argparse
+import hashlib
 import json
 import random
 from collections.abc import Iterator
@@ -25,80 +26,81 @@ from tokenizers import (
 
 PAIRS = 20_000  # of --data toy; every scale and format shares them
 
-NAMES = ["ann", "bob", "cat", "dan", "eve", "fay", "gus", "hal"]
-PLACES = ["rome", "oslo", "lima", "bonn", "kiev", "bern", "cork", "nice"]
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-WORDS = ["tiger", "robin", "snake", "mouse", "horse", "zebra", "camel", "otter", "whale", "goose"]
+LETTERS = "bcdefghijklmnopqrstuvwxyz"  # scoring drops "a", an article
 
 # ---- the tasks: each gives (prompt, trace, gold), difficulty drawn inside ----------------------
 
 
 def add(rng: random.Random) -> tuple[str, str, str]:
-    """Column addition of two numbers of 1 to 4 digits, from the right, with carries."""
-    digits = rng.randint(1, 4)
-    a, b = (rng.randint(10 ** (digits - 1), 10**digits - 1) for _ in range(2))
-    lines, carry = [], 0
-    for x, y in zip(reversed(str(a)), reversed(str(b)), strict=True):
-        total = int(x) + int(y) + carry
-        lines.append(f"{x}+{y}+{carry}={total}")
-        carry = total // 10
-    return f"What is {a}+{b}?", "\n".join(lines), str(a + b)
-
-
-def chain(rng: random.Random) -> tuple[str, str, str]:
-    """A running sum modulo 10 over 2 to 6 digits, then its letter among four options."""
-    value, *rest = (rng.randint(0, 9) for _ in range(rng.randint(2, 6)))
-    prompt, lines = str(value), []
+    """A sum of 2 to 6 digits, one after the other."""
+    total, *rest = (rng.randint(0, 9) for _ in range(rng.randint(2, 6)))
+    question, lines = str(total), []
     for digit in rest:
-        prompt += f"+{digit}"
-        lines.append(f"{value}+{digit}={(value + digit) % 10}")
-        value = (value + digit) % 10
-    wrong = rng.sample([i for i in range(10) if i != value], 3)
-    options, gold = choices(rng, str(value), [str(i) for i in wrong])
-    return f"What is the last digit of {prompt}?{options}", "\n".join(lines), gold
+        question += f"+{digit}"
+        lines.append(f"{total}+{digit}={total + digit}")
+        total += digit
+    return f"What is {question}?", "\n".join(lines), str(total)
 
 
-def spell(rng: random.Random) -> tuple[str, str, str]:
-    """A word of 3 to 5 letters backwards."""
-    word = rng.choice(WORDS)[: rng.randint(3, 5)]
-    numbered = " ".join(f"{i}{letter}" for i, letter in enumerate(" ".join(word).split(), 1))
-    return f"Spell backwards: {' '.join(word)}", numbered, " ".join(reversed(word))
+def largest(rng: random.Random) -> tuple[str, str, str]:
+    """The letter of the largest of four numbers of 1 to 3 digits; the trace keeps the best."""
+    digits = rng.randint(1, 3)
+    low = 10 ** (digits - 1) if digits > 1 else 0
+    numbers = rng.sample(range(low, 10**digits), 4)
+    best, lines = 0, []
+    for i in range(1, 4):
+        line = f"{numbers[best]} {numbers[i]}"
+        best = i if numbers[i] > numbers[best] else best
+        lines.append(f"{line} {'ABCD'[best]}")
+    return f"Which is largest?{choices(numbers)}", "\n".join(lines), "ABCD"[best]
 
 
-def where(rng: random.Random) -> tuple[str, str, str]:
-    """Who is where, through 0 to 2 others, then its letter among four options."""
-    hops = rng.randint(0, 2)
-    names, places = rng.sample(NAMES, 4), rng.sample(PLACES, 4)
-    facts = [f"{names[i]} is with {names[i + 1]}." for i in range(hops)]
-    facts += [f"{names[i]} is in {places[i]}." for i in range(hops, 4)]
-    trace = "\n".join([*facts[:hops], facts[hops]])
-    rng.shuffle(facts)
-    options, gold = choices(rng, places[hops], [p for i, p in enumerate(places) if i != hops])
-    return f"{' '.join(facts)} Where is {names[0]}?{options}", trace, gold
+def sort(rng: random.Random) -> tuple[str, str, str]:
+    """2 to 7 letters in the order of the alphabet; the trace gives each its place."""
+    letters = rng.sample(LETTERS, rng.randint(2, 7))
+    ordered = sorted(letters)
+    lines = [f"{letter}={ordered.index(letter) + 1}" for letter in letters]
+    return f"Sort: {' '.join(letters)}", "\n".join(lines), " ".join(ordered)
 
 
-def choices(rng: random.Random, right: str, wrong: list[str]) -> tuple[str, str]:
-    """The option lines in random order, and the letter of the right one."""
-    options = [right, *wrong]
-    rng.shuffle(options)
-    lines = "".join(f"\n{letter}) {text}" for letter, text in zip("ABCD", options, strict=True))
-    return lines, "ABCD"[options.index(right)]
+def cups(rng: random.Random) -> tuple[str, str, str]:
+    """The cup that a ball is under after 1 to 4 swaps of two of four cups."""
+    ball = rng.choice("ABCD")
+    prompt, lines = f"Ball in {ball}.", []
+    for i in range(1, rng.randint(1, 4) + 1):
+        one, other = rng.sample("ABCD", 2)
+        before, ball = ball, {one: other, other: one}.get(ball, ball)
+        prompt += f"\n{i} {one} {other}"
+        lines.append(f"{i} {one} {other} {before} {ball}")
+    places = [f"cup {letter}" for letter in "ABCD"]
+    return f"{prompt}\nWhere is it?{choices(places)}", "\n".join(lines), ball
 
 
-TASKS = {"math-oe": add, "math-mc": chain, "general-oe": spell, "general-mc": where}
+def choices(options) -> str:
+    """The option lines. Their letters mean the same in every prompt: nothing is to be matched."""
+    return "".join(f"\n{letter}) {text}" for letter, text in zip("ABCD", options, strict=True))
+
+
+TASKS = {"math-oe": add, "math-mc": largest, "general-oe": sort, "general-mc": cups}
 
 # ---- the teacher and its tokenizer ----------------------------------------------------------
 
 
-def rows(count: int = PAIRS, seed: int = 0) -> Iterator[dict]:
-    """`count` pairs {prompt, ift, reasoning, family, gold}, the families in turn."""
+def rows(count: int = PAIRS, seed: int = 0, is_test: bool = False) -> Iterator[dict]:
+    """`count` pairs {prompt, ift, reasoning, family, gold}, the families in turn.
+
+    An eighth of all prompts, by their hash, are test items and never in a pair, whatever the seed.
+    """
     rng = random.Random(seed)
     for i in range(count):
         family = list(TASKS)[i % len(TASKS)]
         prompt, trace, gold = TASKS[family](rng)
+        while (hashlib.sha256(prompt.encode()).digest()[0] < 32) != is_test:
+            prompt, trace, gold = TASKS[family](rng)
         answer = f"\\boxed{{{gold}}}"
         reasoning = f"<think>\n{trace}\n</think>\n\n{answer}"
         yield dict(prompt=prompt, ift=answer, reasoning=reasoning, family=family, gold=gold)
@@ -109,8 +111,10 @@ def tokenizer() -> Tokenizer:
 
     Normaliser and splits are Qwen2's: transformers takes those for any model of type qwen2.
     """
-    text = "user assistant system boxed What Where Spell backwards last digit the with of is in"
-    words = [*text.split(), *NAMES, *PLACES]
+    words = (
+        "user assistant system boxed What Where Which Sort Ball is in it swap cup largest".split()
+    )
+    words += [*LETTERS, *"ABCD"]
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated")

@@ -235,16 +235,28 @@ def test_the_toy_teacher_is_right_and_spells_with_its_tokenizer(chat):
         )
         for column in ("prompt", "ift", "reasoning"):
             assert chat.decode(chat.encode(made[column])) == made[column]
+        question, *lines = made["prompt"].split("\n")
         if made["family"] == "math-oe":
-            a, b = made["prompt"][len("What is ") : -1].split("+")
-            assert int(made["gold"]) == int(a) + int(b)
+            assert int(made["gold"]) == sum(map(int, question[len("What is ") : -1].split("+")))
         if made["family"] == "math-mc":
-            question, *options = made["prompt"].split("\n")
-            total = sum(map(int, question.split(" of ")[1][:-1].split("+")))
-            assert f"{made['gold']}) {total % 10}" in options
+            numbers = {line[0]: int(line[3:]) for line in lines}
+            assert made["gold"] == max(numbers, key=numbers.get) and len(set(numbers.values())) == 4
+        if made["family"] == "general-oe":
+            assert made["gold"].split() == sorted(question.split()[1:])
+        if made["family"] == "general-mc":
+            ball = question[-2]
+            for _, one, other in map(str.split, lines[:-5]):
+                ball = {one: other, other: one}.get(ball, ball)
+            assert made["gold"] == ball and f"{ball}) cup {ball}" in lines[-4:]
         seen.add(made["family"])
     assert seen == set(toy.TASKS)
     assert chat.decode(chat.encode("naïve 東京 🙂")) == "naïve 東京 🙂" and chat.ids_in_use < 512
+
+
+def test_no_toy_item_is_ever_trained_on():
+    tested = {made["prompt"] for made in toy.rows(1000, seed=0, is_test=True)}
+    for seed in (0, 1):
+        assert not tested & {made["prompt"] for made in toy.rows(seed=seed)}
 
 
 def test_python_m_data_pairs_prints_counts_and_the_share_kept(tmp_path):

@@ -108,13 +108,13 @@ def test_a_students_answers_are_the_greedy_ones_and_its_summary_grows(student, t
             assert row["output"] == text
     summary = json.loads((run_folder / "summary.json").read_text())
     assert before.items() <= summary.items()
-    part = summary["benchmarks"]["toy_spell"]
-    found = rows(run_folder, "toy_spell", "scores")
+    part = summary["benchmarks"]["toy_sort"]
+    found = rows(run_folder, "toy_sort", "scores")
     assert (
         part["accuracy"] == sum(r["value"] for r in found) / 12 and part["family"] == "general-oe"
     )
     assert part["opened_think"] == sum(r["opened_think"] for r in found) / 12
-    assert "toy_spell" in capsys.readouterr().out
+    assert "toy_sort" in capsys.readouterr().out
     costs = [flops.inference(config, r["prompt_tokens"], r["generated_tokens"]) for r in found]
     assert part["inference_flops"]["exact"] == pytest.approx(sum(costs) / 12)
 
@@ -219,13 +219,13 @@ def test_more_items_and_more_benchmarks_ask_only_what_is_missing(student, tmp_pa
         return complete(self, requests)
 
     monkeypatch.setattr(engine.Torch, "complete", counted)
-    for names, limit in (("toy_spell", 4), ("toy_spell", 10), ("toy_spell,toy_add", 10)):
+    for names, limit in (("toy_sort", 4), ("toy_sort", 10), ("toy_sort,toy_add", 10)):
         assert run(out, "--benchmarks", names, "--limit", limit, "--max-new", 40) == 0
     assert asked == [4, 6, 10]
-    assert run(out, "--benchmarks", "toy_spell,toy_add", "--limit", 10, "--max-new", 40) == 0
+    assert run(out, "--benchmarks", "toy_sort,toy_add", "--limit", 10, "--max-new", 40) == 0
     assert asked == [4, 6, 10]  # no engine was needed
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["benchmarks"]) == {"toy_spell", "toy_add"}
+    assert set(summary["benchmarks"]) == {"toy_sort", "toy_add"}
 
 
 def test_samples_are_drawn_apart_and_averaged(student, tmp_path):
@@ -412,8 +412,8 @@ def test_scores_of_rules_and_of_a_jury_are_not_averaged(student, tmp_path):
     lines = (out / "scores/toy_add.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     config = Config.from_pretrained(out / "model")
-    scoreboard.write(out, settings, {"toy_chain": rows}, config, jury="a judge")
-    assert list(json.loads((out / "scores.json").read_text())["benchmarks"]) == ["toy_chain"]
+    scoreboard.write(out, settings, {"toy_largest": rows}, config, jury="a judge")
+    assert list(json.loads((out / "scores.json").read_text())["benchmarks"]) == ["toy_largest"]
 
 
 def test_a_missing_column_and_file_are_told(base, folder, tmp_path, capsys):
