@@ -89,7 +89,8 @@ def test_two_ranks_are_the_same_run(run, alone, tmp_path):
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 def test_the_torchrun_line_of_a_toy_student(dtype, run, tmp_path):
     """torchrun --nproc_per_node=2 train.py --scale toy-m --format reasoning"""
-    ended = run("--scale", "toy-m", "--format", "reasoning", "--samples", 6400, "--dtype", dtype,
+    ended = run("--scale", "toy-m", "--format", "reasoning", "--samples", 6400, "--batch", 32,
+                "--dtype", dtype,
                 "--out", tmp_path / "run", ranks=2)  # fmt: skip
     assert ended.returncode == 0, ended.err[-3000:]
     lines = metrics(tmp_path / "run")
@@ -128,7 +129,8 @@ def test_more_ranks_than_samples_are_refused_once(run, tmp_path):
 
 # ---- interruptions --------------------------------------------------------------------------
 
-LONG = ("--scale", "toy-xs", "--format", "reasoning", "--val", 16, "--show", 0, "--samples", 1600,
+LONG = ("--scale", "toy-xs", "--format", "reasoning", "--val", 16, "--show", 0,
+        "--samples", 1600, "--batch", 32,
         "--save-minutes", 0, "--max-len", 512)  # fmt: skip
 
 

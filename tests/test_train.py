@@ -21,7 +21,8 @@ import prepare
 import train
 from data import toy
 
-TOY = ("--scale", "toy-xs", "--format", "reasoning", "--val", "16", "--show", "0")
+TOY = ("--scale", "toy-xs", "--format", "reasoning", "--val", "16", "--show", "0",
+       "--batch", "32")  # fmt: skip
 
 
 def prepared(*arguments):
@@ -49,7 +50,8 @@ def test_p3_accumulation_1_2_4_gives_the_same_gradients(loss_mean, format, cache
     for row_tokens in (2048, 900, 430):
         arguments = ("--scale", "toy-s", "--format", format, "--ratio", 0.5, "--max-len", 128,
                      "--row-tokens", row_tokens, "--loss-mean", loss_mean, "--samples", 96,
-                     "--cache", cache, "--out", tmp_path / "run", "--clip", 1e9)  # fmt: skip
+                     "--batch", 32, "--cache", cache, "--out", tmp_path / "run",
+                     "--clip", 1e9)  # fmt: skip
         run = prepared(*arguments)
         model = models.initialise(models.build(run.config), 0)
         step = run.plan.steps[1]
@@ -65,7 +67,8 @@ def test_p3_accumulation_1_2_4_gives_the_same_gradients(loss_mean, format, cache
 def test_p3_the_two_loss_means_are_what_they_say(cache, tmp_path):
     for loss_mean in ("token", "sample"):
         run = prepared("--scale", "toy-xs", "--format", "mixed", "--ratio", 0.5, "--loss-mean",
-                       loss_mean, "--cache", cache, "--out", tmp_path / "run")  # fmt: skip
+                       loss_mean, "--batch", 32, "--cache", cache,
+                       "--out", tmp_path / "run")  # fmt: skip
         model, step = models.initialise(models.build(run.config), 0), run.plan.steps[0]
         sums, counts = [], []
         for i, format in zip(step.samples, step.formats, strict=True):  # one sample at a time
@@ -200,8 +203,8 @@ def test_mixed_runs_report_reasonings_shares(cache, tmp_path):
     for loss_mean in ("token", "sample"):
         out = tmp_path / loss_mean
         assert train.main(["--scale", "toy-xs", "--format", "mixed", "--ratio", "0.25", "--samples",
-                           "640", "--loss-mean", loss_mean, "--out", str(out), "--show", "0",
-                           "--cache", str(cache)]) == 0  # fmt: skip
+                           "640", "--batch", "32", "--loss-mean", loss_mean, "--out", str(out),
+                           "--show", "0", "--cache", str(cache)]) == 0  # fmt: skip
         lines = metrics(out)
         assert sum(line["reasoning_samples"] for line in lines) / 20 == pytest.approx(0.25)
         shares[loss_mean] = sum(line["reasoning_weight"] for line in lines) / 20
@@ -593,7 +596,8 @@ def test_moments_are_restored_to_the_device_of_their_parameter(cache, tmp_path):
 def test_restart_forgets_the_moments(cache, tmp_path):
     for name, extra in (("plain", []), ("restart", ["--restart"])):
         assert train.main(["--scale", "toy-xs", "--format", "sequential", "--ratio", "0.5",
-                           "--samples", "320", "--out", str(tmp_path / name), "--show", "0",
+                           "--samples", "320", "--batch", "32", "--out", str(tmp_path / name),
+                           "--show", "0",
                            "--warmup", "0", "--decay", "0", "--cache", str(cache),
                            *extra]) == 0  # fmt: skip
     counts = []
