@@ -45,18 +45,19 @@ ACTIONS = ("plan", "run", "status", "report")
 
 # ---- presets: what a study is -----------------------------------------------------------------
 
-TOYS = "toy-xs,toy-s,toy-m,toy-l,toy-xl"
 MIXES = ",".join(f"{order}-{rho}" for order in ("sequential", "mixed") for rho in (0.25, 0.5, 0.75))
 PAPER = {
     "corpora": "general,math", "scales": "0.5b,1.5b,3b,7b,14b", "arms": f"ift,reasoning,{MIXES}",
     "benchmarks": "all", "gpus": 8,
 }  # fmt: skip
+TOY = {
+    "corpora": "toy", "scales": "toy-xs,toy-s,toy-m,toy-l,toy-xl", "seeds": "0,1",
+    "benchmarks": "toy", "evaluate": "--max-new 512", "gpus": 0,
+}  # fmt: skip
 SMALL = {**PAPER, "corpora": "general", "scales": "0.5b,1.5b", "arms": "ift,reasoning", "gpus": 1}
 PRESETS = {
-    "toy": {"corpora": "toy", "scales": TOYS, "benchmarks": "toy", "seeds": "0,1", "gpus": 0,
-            "arms": "ift,reasoning,sequential-0.25@toy-m-s0,mixed-0.5@toy-m-s0"},
-    "toy-full": {"corpora": "toy", "scales": TOYS, "benchmarks": "toy", "seeds": "0,1,2", "gpus": 0,
-                 "arms": f"ift,reasoning,{MIXES}"},
+    "toy": {**TOY, "arms": "ift,reasoning,sequential-0.25@toy-m-s0,mixed-0.5@toy-m-s0"},
+    "toy-full": {**TOY, "seeds": "0,1,2", "arms": f"ift,reasoning,{MIXES}"},
     "paper": PAPER,
     "paper-small": {**SMALL, "corpora": "general,math", "arms": f"ift,reasoning,{MIXES}"},
     "lr-matched": {**SMALL, "controls": "lr-matched"},
