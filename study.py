@@ -351,7 +351,7 @@ def parse(arguments: list[str] | None) -> Options:
         return {"preset": PRESETS.get(given.get("preset", "toy"), {})}
 
     o, _ = cli.parse(Options, arguments, __doc__, layers, positional="action")
-    o.out = o.out or f"runs/study-{o.preset}"
+    o.out = str(Path(o.out or f"runs/study-{o.preset}").expanduser())
     is_linux = hasattr(os, "sched_getaffinity")
     o.cores = o.cores or (len(os.sched_getaffinity(0)) if is_linux else os.cpu_count())
     return o

@@ -358,6 +358,7 @@ class Recipe:
     samples: int | None = 1000
     epochs: int = 1
     flops_budget: float | None = None
+    match: str = ""
     max_len: int = 2048
     val: int = 256
     batch: int = 32
@@ -407,6 +408,21 @@ def test_flops_budget_buys_the_most_samples_it_can(toy_pairs, format, ratio):
     assert sum(more.ledger(step)["flops_exact"] for step in more.steps) > budget
     with pytest.raises(hub.UserError, match="--epochs 2"):
         plan_of(toy_pairs, format=format, ratio=ratio, flops_budget=budget * 2.5)
+
+
+@pytest.mark.parametrize("match, count", [("flops", "flops_exact"), ("tokens", "answer_tokens")])
+@pytest.mark.parametrize("format, ratio", [("ift", 0.0), ("reasoning", 1.0), ("mixed", 0.5)])
+def test_a_matched_run_costs_what_ift_costs_on_all_rows(toy_pairs, match, count, format, ratio):
+    def total(plan):
+        return sum(plan.ledger(step)[count] for step in plan.steps)
+
+    whole = plan_of(toy_pairs, format="ift", ratio=0.0)
+    plan = plan_of(toy_pairs, format=format, ratio=ratio, match=match)
+    assert 0.99 * total(whole) < total(plan) <= total(whole)
+    assert len(plan.train) == len(whole.train) if format == "ift" else len(plan.train) < 900
+    if format != "ift":
+        more = plan_of(toy_pairs, format=format, ratio=ratio, samples=len(plan.train) + 1)
+        assert total(more) > total(whole)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=80), st.integers(1, 200))
