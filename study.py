@@ -167,7 +167,8 @@ def check(o: Options) -> list[str]:
             )
     try:
         asks = evaluate.selected(o.benchmarks)
-        if o.action == "run" and "c_code_summarization" in asks and not o.ccsd + o.evaluate:
+        has_ccsd = o.ccsd or "--ccsd" in o.evaluate or "--data-dir" in o.evaluate
+        if o.action == "run" and "c_code_summarization" in asks and not has_ccsd:
             problems.append(f"--benchmarks {o.benchmarks}: c_code_summarization is {testsets.CCSD}")
     except hub.UserError as error:
         problems.append(str(error))
