@@ -7,6 +7,7 @@ state = state_of(o, cell)      # from what is on disk
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -82,8 +83,17 @@ def identity(data: str):
         return "missing"
 
 
+def files_of(path: str):
+    """The same for any file or folder; None where none is given."""
+    if not path or path == "scratch" or hub.is_hub_id(path):
+        return path or None
+    here = Path(path).expanduser()
+    files = [here] if here.is_file() else sorted(here.rglob("*"))
+    return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+
+
 def recipe(cell: Cell) -> dict:
-    """All that a cell's weights, answers and scores depend on, but for the code."""
+    """All that a cell's weights, answers and scores depend on, but for the code and the Hub."""
     learns, asks, student = cell.learns[0], cell.asks, SCALES[cell.scale]
     names = evaluate.selected(asks.benchmarks)
     made = {
@@ -91,10 +101,12 @@ def recipe(cell: Cell) -> dict:
             **{k: v for k, v in vars(learns).items() if k not in prepare.OF_THE_MACHINE},
             "rates": student.lr,
             "model": dataclasses.asdict(student.config) if learns.init == "scratch" else None,
+            "base": files_of(learns.init),
             "pairs": identity(learns.data),
         },
         "answers": {
             **{name: getattr(asks, name) for name in evaluate.OF_THE_ANSWERS},
+            "rows": [files_of(asks.data_dir), files_of(asks.ccsd)],
             "toy": identity("toy") if set(names) & set(TOY) else None,
         },
         "scores": {
@@ -129,14 +141,15 @@ CHANGED = {"train": "train anew", "answers": "ask anew", "scores": "score anew"}
 
 def state_of(o, cell: Cell) -> str:
     """done, failed, begun or to do; or what other options than those it was made by ask for."""
-    before = read_stamp(o, cell)
+    before, has = read_stamp(o, cell), Path(cell.folder, "summary.json").is_file
     if not before:
-        return "to do"
-    for part, made in recipe(cell).items():
-        if before["made"].get(part) != made:
-            return CHANGED[part]
-    is_lost = before["state"] == "done" and not Path(cell.folder, "summary.json").is_file()
-    return "to do" if is_lost else before["state"]
+        return "to do"  # train.py and evaluate.py refuse what others may have left there
+    changed = [CHANGED[k] for k, made in recipe(cell).items() if before["made"].get(k) != made]
+    if has() and not Path(cell.folder, "model").is_dir() and (changed or before["state"] != "done"):
+        return CHANGED["train"]  # there is nothing left to ask
+    if changed:
+        return changed[0]
+    return before["state"] if before["state"] != "done" or has() else "to do"
 
 
 def set_aside(o, cell: Cell, state: str):
@@ -148,11 +161,11 @@ def set_aside(o, cell: Cell, state: str):
         CHANGED["scores"]: [folder / name for name in ("scores", "scores.json")],
     }
     for path in what.get(state, ()):
-        place = Path(o.out, "replaced", path.relative_to(o.out))
-        number = 1 + len(list(place.parent.glob(f"{place.name}.*")))
         if path.exists():
+            place = Path(o.out, "replaced", path.relative_to(o.out))
             place.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(f"{place}.{number}")
+            places = (Path(f"{place}.{number}") for number in itertools.count(1))
+            path.rename(next(free for free in places if not free.exists()))
 
 
 def progress(cell: Cell, cost: Cost) -> float:
@@ -183,8 +196,9 @@ def cost_of(o, cell: Cell) -> Cost:
     """
     t, origin = train.parse([*cell.train, "--out", f"{o.out}/none"])  # a run that is there, too
     if problems := prepare.check_options(t, origin):
-        raise hub.UserError("\n".join(problems))
-    is_here = not hub.is_hub_id(t.data) and not (o.teacher and t.data.startswith(f"{o.out}/pairs"))
+        raise hub.UserError("\n".join(problems).replace(f"{o.out}/none", o.out))
+    is_to_be_made = o.teacher and not Path(t.data).exists()
+    is_here = not hub.is_hub_id(t.data) and not is_to_be_made
     is_estimate = not is_here or hub.is_hub_id(t.init)
     if is_estimate:
         config, lengths = estimated(t, corpus_of(t.data) if is_here else known_corpus(t.data))
@@ -207,8 +221,10 @@ def cost_of(o, cell: Cell) -> Cost:
         seconds = (learning["exact"] / rate, answering["exact"] / rate)
     else:
         steps = samples / t.batch
-        seconds = (steps * CORE["step"] + learning["exact"] / CORE["training"],
-                   CORE["evaluation"] + answering["exact"] / CORE["decoding"])  # fmt: skip
+        seconds = (
+            steps * CORE["step"] + learning["exact"] / CORE["training"] / devices,
+            CORE["evaluation"] + answering["exact"] / CORE["decoding"] / devices,
+        )
     weights = (2 if t.dtype == "bf16" or o.gpus else 4) * flops.parameters(config)
     text = 8 * sum(n * (p + a) for (p, a), n in answers.items())  # answers, and their scores
     return Cost(
@@ -217,7 +233,7 @@ def cost_of(o, cell: Cell) -> Cost:
 
 
 def teaching(o, folders) -> dict:
-    """FLOPs by method of a teacher's answers in both modes, for so many folders of pairs."""
+    """FLOPs by method of a teacher's answers in both modes, for the pairs that are not made yet."""
     if Path(o.teacher).is_dir():
         teacher = Config.from_pretrained(o.teacher, mixtures=True, flag="--teacher")
     else:
@@ -227,7 +243,8 @@ def teaching(o, folders) -> dict:
     for method in found:
         book = flops.ledger(SCALES["0.5b"].config, corpus.pairs, corpus.tokens("prompt"), answers,
                             "ift", teacher=teacher, method=method)  # fmt: skip
-        found[method] = len(folders) * book["generation"]
+        missing = [f for f in folders if not Path(f, "manifest.json").is_file()]
+        found[method] = len(missing) * book["generation"]
     return found
 
 

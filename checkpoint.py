@@ -49,6 +49,18 @@ def only_run(folder: Path):
                 folder.rmdir()
 
 
+def is_at_work(folder: Path) -> bool:
+    """Whether a process holds this run folder."""
+    try:
+        with open(folder / "lock.tmp") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 @contextmanager
 def signals():
     """A list that SIGTERM and SIGINT are put on; a second one of a kind acts as it always does."""

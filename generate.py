@@ -251,7 +251,9 @@ def assemble(job: Job, answers: Answers) -> dict:
                 pair["messages"] = prompt.messages
             lines.append(json.dumps(pair, ensure_ascii=False) + "\n")
         pairs += len(lines)
-        checkpoint.write_whole(folder / f"{PAIRED_SPLIT}-{shard:05}.jsonl", "".join(lines))
+        file, text = folder / f"{PAIRED_SPLIT}-{shard:05}.jsonl", "".join(lines)
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:  # else it keeps its time
+            checkpoint.write_whole(file, text)
     counts = {"prompts": len(job.prompts), "pairs": pairs, "dropped": dropped, "bad": job.bad}
     manifest = {
         **job.record,

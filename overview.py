@@ -55,8 +55,7 @@ def totals(o, costs: dict, states: dict) -> list[str]:
     lines += [f"{name:32}{cost['paper']:12.3e}{cost['exact']:12.3e}"
               for name, cost in stages.items()]  # fmt: skip
     left = sum_of(cost for cell, cost in costs.items() if states[cell] != "done")
-    counts = Counter(states[cell] for cell in costs)
-    said = ", ".join(f"{n} {state}" for state, n in counts.items())
+    said = count(states[cell] for cell in costs)
     lines += ["", f"now {said}; {amount(left['disk'])}B of disk to write"]
     if o.gpus:
         taught = stages.get("generation by the teacher", {"exact": 0})["exact"]
@@ -66,8 +65,8 @@ def totals(o, costs: dict, states: dict) -> list[str]:
             f"{hours:,.0f} GPU-hours are left, {hours / o.gpus / 24:,.1f} days on {o.gpus} GPU(s):"
             f" exact FLOPs on {o.gpu}",
             f"at an assumed MFU of {o.mfu:.0%}, in decoding as well; not measured. The largest",
-            f"student's checkpoints take {24 * most / 1e9:,.0f} GB while it trains; memory of a GPU"
-            " is an estimate.",
+            f"student's checkpoints take {24 * most / 1e9:,.0f} GB while it trains; memory is an"
+            " estimate.",
         ]
     else:
         lines.append(
@@ -82,6 +81,14 @@ def totals(o, costs: dict, states: dict) -> list[str]:
     if any(cost.is_estimate for cost in costs.values()):
         lines.append("samples have the mean lengths of their corpus; pairs on disk are counted")
     return lines
+
+
+def count(states) -> str:
+    return ", ".join(f"{number} {state}" for state, number in Counter(states).items())
+
+
+def states(o, grid: list[Cell]) -> str:
+    return count(cells.state_of(o, cell) for cell in grid)
 
 
 def sum_of(costs) -> dict:
@@ -110,9 +117,9 @@ def short(arm: str) -> str:
 # ---- how far it is, and what came out ---------------------------------------------------------
 
 
-def status(o, grid: list[Cell], costs: dict) -> str:
+def status(o, grid: list[Cell], costs: dict, wrong: dict) -> str:
     """How many seeds of every arm are done, or how far they are; what failed; the time left."""
-    states = {cell: cells.state_of(o, cell) for cell in grid}
+    states = {cell: "failed" if cell in wrong else cells.state_of(o, cell) for cell in grid}
 
     def text(mine: list[Cell]) -> str:
         done = f"{sum(states[cell] == 'done' for cell in mine)}/{len(mine)}"
@@ -124,10 +131,11 @@ def status(o, grid: list[Cell], costs: dict) -> str:
 
     lines = table(grid, text)
     done = sum(state == "done" for state in states.values())
-    lines += ["", f"{done} of {len(grid)} done, {eta(o, costs)} left"]
+    lines += ["", f"{done} of {len(grid)} done, about {eta(o, costs)} left"]
     for cell, state in states.items():
         if state == "failed":
-            lines.append(f"failed: {cell.name}: {cells.read_stamp(o, cell)['problem']}")
+            problem = wrong.get(cell) or cells.read_stamp(o, cell)["problem"]
+            lines.append(f"failed: {cell.name}: {problem}")
     return "\n".join(lines)
 
 
@@ -144,7 +152,7 @@ def results(o, grid: list[Cell]) -> str:
 
     def text(mine: list[Cell]) -> str:
         for cell in mine:
-            if row := points.get(cell.name):
+            if row := points.get(cell.name) or points.get(Path(cell.name).name):
                 return f"{100 * float(row['accuracy']):.1f}{'*' if row['arm'] in best else ' '}"
         return ""
 
@@ -179,11 +187,16 @@ def eta(o, costs: dict) -> str:
         for cell, cost in costs.items()
         if cells.state_of(o, cell) not in ("done", "failed")
     )
+    measured = planned = 0.0
     file = Path(o.out, "times.jsonl")
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    lines = [json.loads(line) for line in text.splitlines()]
-    measured, planned = (sum(line[key] for line in lines) for key in ("seconds", "planned"))
-    return "about " + clock(left * (measured / planned if lines else 1) / (o.gpus or o.cores))
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:  # torn by a kill
+            continue
+        measured, planned = measured + row["seconds"], planned + row["planned"]
+    pace = measured / planned if planned else 1
+    return clock(left * pace / (o.gpus or o.cores))
 
 
 def clock(seconds: float) -> str:

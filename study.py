@@ -41,7 +41,14 @@ from config import CORPORA, SCALES
 from data import testsets
 from runs import Flags
 
+ELSEWHERE = "another process is at work there"
 ACTIONS = ("plan", "run", "status", "report")
+# Options of the scripts that the grid sets: not to be passed on by --train and its like.
+OF_THE_GRID = {
+    "train": ("--scale", "--format", "--ratio", "--data", "--seed", "--out"),
+    "evaluate": ("--benchmarks", "--out"),
+    "generate": ("--teacher", "--prompts", "--same-sampling", "--out"),
+}
 
 # ---- presets: what a study is -----------------------------------------------------------------
 
@@ -65,7 +72,8 @@ PRESETS = {
     "flops-matched": {**SMALL, "controls": "flops-matched"},
     "sample-mean": {**SMALL, "arms": "ift,reasoning,mixed-0.25", "controls": "sample-mean"},
     "same-sampling": {**SMALL, "corpora": "general=BAAI/Infinity-Instruct", "gpus": 8,
-                      "teacher": "Qwen/Qwen3-235B-A22B", "controls": "same-sampling"},
+                      "teacher": "Qwen/Qwen3-235B-A22B", "generate": "--tensor-parallel 8",
+                      "controls": "same-sampling"},
     "seeds": {**SMALL, "seeds": "0,1,2"},
 }  # fmt: skip
 
@@ -155,9 +163,12 @@ def check(o: Options) -> list[str]:
     for seed in words(o.seeds) or [""]:
         if not re.fullmatch(r"\d{1,18}", seed):
             problems.append(f"--seeds {seed or '(not given)'}: whole numbers, like 0,1,2")
+    names = [word.partition("=")[0] for word in words(o.corpora)]
+    if len(set(names)) < len(names):
+        problems.append(f"--corpora {o.corpora}: every corpus needs a name of its own")
     for word in words(o.corpora) or [""]:
         name, given, source = word.partition("=")
-        if given and not (re.fullmatch(r"[\w.-]+", name) and source):
+        if given and not (re.fullmatch(r"\w[\w.-]*", name) and source):
             problems.append(f"--corpora {word}: NAME=PATH or NAME=HUB_ID")
         elif not given and (o.teacher or word not in (*CORPORA, "toy")):
             what = "PROMPTS" if o.teacher else "PAIRS"
@@ -183,11 +194,14 @@ def check(o: Options) -> list[str]:
     if o.action == "run" and o.gpus > seen:
         problems.append(f"--gpus {o.gpus}: torch sees {seen} here; pass --gpus {seen}"
                         + " for the CPU" * (seen == 0))  # fmt: skip
-    for name in ("train", "evaluate", "generate"):
+    for name, taken in OF_THE_GRID.items():
         try:
-            shlex.split(getattr(o, name))
+            flags = {word.partition("=")[0] for word in shlex.split(getattr(o, name))}
         except ValueError as error:
             problems.append(f"--{name} {getattr(o, name)}: {error}")
+            continue
+        if wrong := sorted(flags & set(taken)):
+            problems.append(f"--{name}: {', '.join(wrong)} is set by the grid; see study.py --help")
     return problems
 
 
@@ -212,7 +226,7 @@ def grid(o: Options) -> list[Cell]:
     found = []
     for (corpus, data), control, scale, word, seed in itertools.product(
         pairs_of(o).items(), ("", *words(o.controls)), words(o.scales), words(o.arms),
-        words(o.seeds),
+        dict.fromkeys(str(int(seed)) for seed in words(o.seeds)),
     ):  # fmt: skip
         spec, _, place = word.partition("@")
         if not is_at(place, scale, seed):
@@ -233,7 +247,7 @@ def grid(o: Options) -> list[Cell]:
         asks = [folder, "--benchmarks", o.benchmarks, *(["--ccsd", o.ccsd] if o.ccsd else [])]
         asks += shlex.split(o.evaluate)
         found.append(Cell(name, corpus, scale, arm, control, folder, tuple(learns), tuple(asks)))
-    return found
+    return list({cell.name: cell for cell in found}.values())  # an arm spelled twice is one
 
 
 def generations(o: Options) -> dict[str, tuple[str, ...]]:
@@ -261,57 +275,67 @@ def costs_of(o: Options, grid: list[Cell]) -> tuple[dict[Cell, Cost], dict[Cell,
         try:
             costs[cell] = cells.cost_of(o, cell)
         except hub.UserError as error:
-            wrong[cell] = str(error).replace("\n", "; ")
+            wrong[cell] = " ".join(str(error).split())
     return costs, wrong
 
 
 def commands(o: Options, cell: Cell, devices: int) -> list[tuple[str, ...]]:
-    """What makes a cell: train.py, unless it has finished, then evaluate.py."""
-    found = [("evaluate", *cell.evaluate)]
-    if o.gpus and devices > 1:
-        found = [(*found[0], "--data-parallel", str(devices))]
-    is_trained = Path(cell.folder, "model").is_dir() and Path(cell.folder, "summary.json").is_file()
-    return found if is_trained else [("train", *cell.train), *found]
+    """What makes a cell: train.py, which ends at once if it has finished, then evaluate.py."""
+    engines = ("--data-parallel", str(devices)) if o.gpus and devices > 1 else ()
+    return [("train", *cell.train), ("evaluate", *cell.evaluate, *engines)]
 
 
 # ---- run: all that is left to do --------------------------------------------------------------
 
 
-def run(o: Options, grid: list[Cell], costs: dict, wrong: dict) -> int:
-    """Makes the pairs, then every cell that is not done, the costliest first; then the report."""
-    started, out = time.monotonic(), Path(o.out)
-    states = {cell: cells.state_of(o, cell) for cell in grid}
-    jobs = [
-        workers.Job(folder, (("generate", *arguments),), o.gpus or o.cores,
-                    out / "logs" / f"{Path(folder).name}-pairs.log")
-        for folder, arguments in generations(o).items()
-    ]  # fmt: skip
+def make_pairs(o: Options, costs: dict, wrong: dict):
+    """The teacher's part. Where it fails, the cells that need its pairs are wrong."""
+    jobs = []
+    for folder, arguments in generations(o).items():
+        log = Path(o.out, "logs", f"{Path(folder).name}-pairs.log")
+        jobs.append(workers.Job(folder, (("generate", *arguments),), o.gpus or o.cores, log))
     for outcome in workers.run(jobs, o.cores, o.gpus):
         print(f"{outcome.job.name}: {outcome.problem or 'made'}", flush=True)
-    by_name = {cell.name: cell for cell in costs}
-    jobs = []
+        for cell in [c for c in costs if c.learns[0].data == outcome.job.name]:
+            if outcome.problem:
+                wrong[cell] = f"its pairs: {outcome.problem}"
+
+
+def run(o: Options, grid: list[Cell], costs: dict, wrong: dict) -> int:
+    """Makes the pairs, then every cell that is not done, the costliest first; then the report."""
+    started = time.monotonic()
+    make_pairs(o, costs, wrong)
+    states = {cell: cells.state_of(o, cell) for cell in grid}
+    by_name, jobs = {cell.name: cell for cell in grid}, []
     for cell in sorted(costs, key=lambda cell: -sum(costs[cell].seconds)):
-        if states[cell] == "done":
-            continue
+        if states[cell] != "done" and cell not in wrong:
+            log, devices = Path(o.out, "logs", f"{cell.name}.log"), costs[cell].devices
+            jobs.append(workers.Job(cell.name, tuple(commands(o, cell, devices)), devices, log))
+
+    def begin(job) -> str:
+        cell = by_name[job.name]
+        if any(map(checkpoint.is_at_work, (Path(cell.folder), Path(cell.folder, "answers")))):
+            return ELSEWHERE
         cells.set_aside(o, cell, states[cell])
         cells.write_stamp(o, cell, "begun")
-        devices = costs[cell].devices
-        log = out / "logs" / f"{cell.name}.log"
-        jobs.append(workers.Job(cell.name, tuple(commands(o, cell, devices)), devices, log))
-    for cell, problem in wrong.items():
-        cells.write_stamp(o, cell, "failed", problem)
+        return ""
+
     finished = len(grid) - len(jobs) - len(wrong)
-    for outcome in workers.run(jobs, o.cores, o.gpus):
+    for outcome in workers.run(jobs, o.cores, o.gpus, begin):
         cell, finished = by_name[outcome.job.name], finished + 1
-        cells.write_stamp(o, cell, "failed" if outcome.problem else "done", outcome.problem)
+        how = "FAILED" if outcome.problem else overview.clock(outcome.seconds)
+        if outcome.problem == ELSEWHERE:
+            how = "elsewhere"  # whoever works on it stamps it
+        else:
+            cells.write_stamp(o, cell, "failed" if outcome.problem else "done", outcome.problem)
         if not outcome.problem:  # the model is whole: what it took to resume is not needed
             shutil.rmtree(Path(cell.folder, "checkpoints"), ignore_errors=True)
-            note_time(o, cell, costs[cell], outcome.seconds)
-        how = "FAILED" if outcome.problem else f"done in {overview.clock(outcome.seconds)}"
+            if states[cell] == "to do":
+                note_time(o, cell, costs[cell], outcome.seconds)
         left = overview.eta(o, costs)
-        print(f"[{finished:>3}/{len(grid)}] {cell.name:36} {how:16} {left} left", flush=True)
+        print(f"[{finished:>3}/{len(grid)}] {cell.name:38} {how:>9}, {left} left", flush=True)
     print(f"in all {overview.clock(time.monotonic() - started)}\n")
-    return show(o, grid)
+    return show(o, grid, wrong)
 
 
 def note_time(o: Options, cell: Cell, cost: Cost, seconds: float):
@@ -321,15 +345,15 @@ def note_time(o: Options, cell: Cell, cost: Cost, seconds: float):
         file.write(json.dumps(line) + "\n")
 
 
-def show(o: Options, grid: list[Cell]) -> int:
+def show(o: Options, grid: list[Cell], wrong: dict) -> int:
     """pareto.py on the cells that are done; the others are named, there and here."""
     flags, folders, failed = Flags(), [], {}
     for cell in grid:
-        state = cells.state_of(o, cell)
+        state = "failed" if cell in wrong else cells.state_of(o, cell)
         if state == "done":
             folders.append(cell.folder)
         elif state == "failed":
-            failed[cell.name] = cells.read_stamp(o, cell)["problem"]
+            failed[cell.name] = wrong.get(cell) or cells.read_stamp(o, cell)["problem"]
             flags.add(cell.name, f"failed: {failed[cell.name]}", "left out")
         else:
             flags.add(cell.name, f"not done: {state}", "left out")
@@ -338,7 +362,8 @@ def show(o: Options, grid: list[Cell]) -> int:
     if folders:
         print(f"\n{overview.results(o, grid)}\n\nfigure: {o.out}/report/frontier-train.png")
     else:
-        print(f"error: no run of {o.out} is done", file=sys.stderr)
+        text = overview.states(o, grid)
+        print(f"error: no run of {o.out} is done with these options: {text}", file=sys.stderr)
     for name, problem in failed.items():
         print(f"FAILED {name}: {problem}\n  its log: {o.out}/logs/{name}.log")
     return int(bool(failed) or not folders)
@@ -348,10 +373,22 @@ def show(o: Options, grid: list[Cell]) -> int:
 
 
 def parse(arguments: list[str] | None) -> Options:
-    def layers(given):
-        return {"preset": PRESETS.get(given.get("preset", "toy"), {})}
+    """--train, --evaluate and --generate take what follows, even one word that looks like a flag;
+    what a preset passes on stays, and comes first."""
+    given, joined = list(sys.argv[1:] if arguments is None else arguments), []
+    while given:
+        word = given.pop(0)
+        is_passed_on = word.startswith("--") and word[2:] in OF_THE_GRID and given
+        joined.append(f"{word}={given.pop(0)}" if is_passed_on else word)
 
-    o, _ = cli.parse(Options, arguments, __doc__, layers, positional="action")
+    def layers(given):
+        preset = PRESETS.get(given.get("preset", "toy"), {})
+        for name in OF_THE_GRID:
+            if name in given:
+                given[name] = f"{preset.get(name, '')} {given[name]}".strip()
+        return {"preset": preset}
+
+    o, _ = cli.parse(Options, joined, __doc__, layers, positional="action")
     o.out = str(Path(o.out or f"runs/study-{o.preset}").expanduser())
     is_linux = hasattr(os, "sched_getaffinity")
     o.cores = o.cores or (len(os.sched_getaffinity(0)) if is_linux else os.cpu_count())
@@ -362,7 +399,10 @@ def is_agreed() -> bool:
     if not sys.stdin.isatty():
         print("error: nothing was started; pass --yes to start without asking", file=sys.stderr)
         return False
-    return input("\nStart? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("\nStart? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -375,19 +415,23 @@ def main(arguments: list[str] | None = None) -> int:
             raise hub.UserError(f"--only {o.only}: no run has such a name; plan --commands has all")
         if problems := evaluate.check_options(cell_grid[0].asks):
             raise hub.UserError("\n".join(problems))
-        if o.action == "report":
-            return show(o, cell_grid)
         costs, wrong = costs_of(o, cell_grid)
         if not costs:
             raise hub.UserError("\n".join(dict.fromkeys(wrong.values())))
+        if o.action == "report":
+            return show(o, cell_grid, wrong)
         if o.action == "status":
-            print(overview.status(o, cell_grid, costs))
+            print(overview.status(o, cell_grid, costs, wrong))
             return 0
         if o.action == "plan" and o.commands:
+            for arguments in generations(o).values():
+                print(shlex.join(workers.typed("generate", arguments)))
             for cell, cost in costs.items():
                 made = (workers.typed(c[0], c[1:], o.gpus and cost.devices)
                         for c in commands(o, cell, cost.devices))  # fmt: skip
                 print(" && ".join(shlex.join(command) for command in made))
+            for cell, problem in wrong.items():
+                print(f"{cell.name} cannot run: {problem}", file=sys.stderr)
             return 0
         print(overview.plan(o, cell_grid, costs, wrong), flush=True)
         if o.action == "plan":

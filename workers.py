@@ -42,11 +42,12 @@ class Outcome:
     seconds: float
 
 
-def run(jobs: list[Job], cores: int = 0, gpus: int = 0) -> Iterator[Outcome]:
+def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Outcome]:
     """Runs the jobs in order of the list, as many at once as there are devices for.
 
-    Yields how each ended, as they do. Ctrl-C, SIGTERM and the end of this process end the jobs,
-    which save what they have.
+    begin(job): called right before it starts; what it returns, if anything, is why it must not.
+    Yields how each ended, as they do. Ctrl-C and SIGTERM are passed on to the jobs, which save what
+    they have; if this process is killed they end at once, as if killed too.
     """
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE), os.getenv("PYTHONPATH"))))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not outlive a fork
@@ -58,12 +59,16 @@ def run(jobs: list[Job], cores: int = 0, gpus: int = 0) -> Iterator[Outcome]:
             for job in list(waiting):
                 if job.devices > len(free):
                     continue
+                if problem := begin(job):
+                    waiting.remove(job)
+                    yield Outcome(job, problem, 0.0)
+                    continue
                 mine = [free.pop(0) for _ in range(job.devices)]
                 process = context.Process(target=work, args=(job, mine if gpus else None))
                 process.start()
                 waiting.remove(job)
                 running[process.sentinel] = (process, job, mine, time.monotonic())
-            for sentinel in connection.wait(list(running)):
+            for sentinel in connection.wait(list(running)) if running else ():
                 process, job, mine, started = running.pop(sentinel)
                 process.join()
                 free = sorted([*free, *mine])
@@ -79,7 +84,10 @@ def run(jobs: list[Job], cores: int = 0, gpus: int = 0) -> Iterator[Outcome]:
 
 def why(job: Job, code: int) -> str:
     """The last error in a job's log, or how it ended."""
-    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        return f"{job.log}: {error.strerror}"
     begun = max([i for i, line in enumerate(lines) if line.startswith("$ ")], default=0)
     errors = [line for line in lines[begun:] if line.startswith("error: ")]
     if errors:
@@ -106,7 +114,15 @@ def work(job: Job, gpus: list[int] | None):
     log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    children = []
+    children, stopped = [], []
+    if gpus is not None:  # on the CPU the scripts see to it themselves
+
+        def stop(*_):
+            stopped.append(True)
+            for child in children:
+                child.terminate()
+
+        signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=follow, args=(children,), daemon=True).start()
     for script, *arguments in job.commands:
         print("$", shlex.join(typed(script, arguments, len(gpus or ()))), flush=True)
@@ -115,8 +131,8 @@ def work(job: Job, gpus: list[int] | None):
         else:
             code = spawn(script, arguments, gpus, children)
         sys.stdout.flush()
-        if code:
-            sys.exit(code)
+        if code or stopped:
+            sys.exit(code or 128 + signal.SIGTERM)
 
 
 def follow(children: list):
@@ -145,5 +161,4 @@ def spawn(script: str, arguments: list[str], gpus: list[int], children: list) ->
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
     child = subprocess.Popen(command, env={**os.environ, **seen})
     children.append(child)
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     return child.wait()
