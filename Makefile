@@ -32,7 +32,7 @@ toy-teacher: venv  ## a teacher of both modes, its pairs, a student of them; min
 	$(BIN)/python train.py --scale toy-s --format reasoning --data runs/toy-pairs \
 		--out runs/toy-student
 
-test: venv  ## under 4 minutes on 2 cores
+test: venv  ## about 7 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: venv  ## under 45 minutes on 2 cores
