@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 
 import cells
+import checkpoint
 import flops
 import study
 import workers
@@ -209,6 +210,8 @@ def test_controls_add_runs_only_where_they_change_something():
         (["plan", "--controls", "same-sampling"], "needs the --teacher"),
         (["plan", "--only", "nothing"], "--only nothing"),
         (["plan", "--train", "--samples '1"], "--train"),
+        (["plan", "--train", "--seed 7 --out=x", "--corpora", "a=b,a=c", "--evaluate", "--out y"],
+         "--train: --out, --seed is set|--evaluate: --out is set|a name of its own"),
         (["plan", "--evaluate", "--limit 0"], "--limit 0"),
         (["plan", "--train", "--ratio 3"], "--ratio"),
     ],
@@ -259,6 +262,55 @@ def test_a_finished_study_runs_nothing_again(undisturbed):
     assert before == {file: file.stat().st_mtime_ns for file in undisturbed.folder.glob("toy/*/*")}
 
 
+def test_a_report_of_one_run_and_a_torn_line_of_times(undisturbed, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed.folder, out)
+    (out / "times.jsonl").open("a").write('{"cell": "toy')
+    arguments = list(map(str, tiny(out)[1:]))
+    assert study.main(["status", *arguments]) == 0 and "5 of 5 done" in capsys.readouterr().out
+    assert study.main(["report", *arguments, "--only", "toy/toy-s-ift-s0"]) == 0
+    assert re.search(r"^toy-s +\d+\.\d\*$", capsys.readouterr().out, re.MULTILINE)
+    assert study.main(["report", *arguments, "--train", "--samples 32"]) == 1
+    assert "5 train anew" in capsys.readouterr().err
+
+
+def test_what_is_set_aside_has_a_place_whatever_was_tidied_away(tmp_path):
+    o = study.parse(["plan", "--out", str(tmp_path)])
+    cell = study.grid(o)[0]
+    for number in range(4):
+        folder = Path(cell.folder)
+        folder.mkdir(parents=True)
+        (folder / "made").write_text(str(number))
+        cells.set_aside(o, cell, cells.CHANGED["train"])
+        if number == 2:
+            shutil.rmtree(tmp_path / "replaced/toy" / f"{folder.name}.1")
+    kept = sorted(file.read_text() for file in tmp_path.glob("replaced/toy/*/made"))
+    assert kept == ["1", "2", "3"] and not folder.exists()
+
+
+def test_pairs_that_are_away_for_a_moment_cost_nothing(undisturbed, tmp_path):
+    pairs, out = tmp_path / "pairs.jsonl", tmp_path / "out"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in toy.rows(200)))
+    arguments = tiny(out, "--corpora", f"mine={pairs},toy", "--scales", "toy-xs", "--arms", "ift")
+    assert run(*arguments).returncode == 0
+    pairs.rename(tmp_path / "away")
+    done = run(*arguments)
+    assert done.returncode == 1 and "FAILED mine/toy-xs-ift-s0" in done.out
+    (tmp_path / "away").rename(pairs)
+    done = run(*arguments)
+    assert done.returncode == 0 and "2 done" in done.out and not (out / "replaced").exists()
+
+
+def test_a_run_at_work_elsewhere_is_left_alone(tmp_path):
+    out = tmp_path / "out"
+    with checkpoint.only_run(out / "toy/toy-xs-ift-s0"):
+        done = run(*tiny(out, "--arms", "ift"))
+        assert "elsewhere" in done.out and "FAILED" not in done.out
+        assert not (out / "toy/toy-xs-ift-s0/config.json").exists()
+    assert (out / "toy/toy-s-ift-s0/scores.json").is_file()
+    assert run(*tiny(out, "--arms", "ift")).returncode == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["all of it", "the first process", "SIGTERM", "Ctrl-C"])
 def test_a_study_killed_at_random_moments_has_the_same_tables(which, undisturbed, tmp_path):
@@ -300,7 +352,7 @@ def test_a_corrupt_pairs_file_fails_its_own_run_and_is_named(tmp_path):
     bad.write_text("".join(lines))  # mended: only that one is run
     again = run(*arguments)
     assert again.returncode == 0, again.out + again.err
-    assert again.out.count(" done in ") == 1 and "failed" not in again.out
+    assert again.out.count("/3] ") == 1 and "failed" not in again.out.lower()
 
 
 def test_a_run_that_fails_on_its_way_leaves_the_rest_complete(tmp_path):
@@ -390,11 +442,12 @@ def test_a_teacher_makes_the_pairs_of_both_samplings_first(tmp_path):
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "out"
     prompts.write_text("".join(json.dumps({"prompt": row["prompt"]}) + "\n"
                                for row in toy.rows(120, seed=5)))  # fmt: skip
-    done = run(*tiny(
+    arguments = tiny(
         out, "--corpora", f"mine={prompts}", "--teacher", made / "model", "--controls",
         "same-sampling", "--generate", "--max-new 200", "--scales", "toy-xs", "--arms",
         "ift,reasoning", "--train", "--val 8 --max-len 256",
-    ))  # fmt: skip
+    )  # fmt: skip
+    done = run(*arguments)
     assert done.returncode == 0, done.out + done.err
     assert "generation by the teacher" in done.out
     for folder, is_same in (("mine", False), ("mine-same-sampling", True)):
@@ -403,3 +456,5 @@ def test_a_teacher_makes_the_pairs_of_both_samplings_first(tmp_path):
         assert record["counts"]["pairs"] > 40
         assert (sampling["ift"] == sampling["reasoning"]) == is_same
     assert len(list(out.glob("mine/*/summary.json"))) == 4
+    again = run(*arguments)  # the same pairs are no change
+    assert again.returncode == 0 and "4 done" in again.out and "/4] " not in again.out
