@@ -24,7 +24,7 @@ from data.plan import permutation
 
 # 5 steps of mixed formats, the last one smaller
 FEW = ("--scale", "toy-s", "--format", "mixed", "--ratio", 0.5, "--lr", 1e-4, "--max-len", 200,
-       "--samples", 150, "--val", 16, "--show", 0)  # fmt: skip
+       "--samples", 150, "--val", 16, "--batch", 32, "--show", 0)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
