@@ -94,7 +94,7 @@ def test_the_torchrun_line_of_a_toy_student(dtype, run, tmp_path):
                 "--out", tmp_path / "run", ranks=2)  # fmt: skip
     assert ended.returncode == 0, ended.err[-3000:]
     lines = metrics(tmp_path / "run")
-    assert len(lines) == 200 and lines[-1]["loss"] < 0.5 and "the student's answer" in ended.out
+    assert len(lines) == 200 and lines[-1]["loss"] < 1.0 and "the student's answer" in ended.out
     assert {str(t.dtype) for t in weights(tmp_path / "run").values()} == {
         {"bf16": "torch.bfloat16", "fp32": "torch.float32"}[dtype]
     }
@@ -106,7 +106,7 @@ def test_the_torchrun_line_of_a_toy_student(dtype, run, tmp_path):
 @pytest.mark.slow
 def test_one_long_sample_and_fewer_samples_than_ranks(base, run, tmp_path):
     rows = list(toy.rows(39))
-    long = " ".join(row["prompt"] for row in toy.rows(60))
+    long = " ".join(row["prompt"] for row in toy.rows(80))
     rows[permutation(39, 0, 0)[10]]["prompt"] = long  # of a row that is trained on
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     options = ("--scale", "0.5b", "--format", "ift", "--init", base, "--val", 2, "--data",
