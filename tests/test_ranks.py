@@ -253,12 +253,12 @@ def test_a_checkpoint_that_cannot_be_written_keeps_the_one_before(run, tmp_path)
 def test_a_full_disk_keeps_the_checkpoint_before(run, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=420k", "tmpfs", disk]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs", disk]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a small tmpfs needs root")
     try:
         options = (*LONG, "--out", disk / "run")
-        before = stop_after_some_steps(run, options, disk / "run")  # two checkpoints of 120 kB
+        before = stop_after_some_steps(run, options, disk / "run")  # two checkpoints of 160 kB
         filler = disk / "filler"
         filler.write_bytes(b"x" * (shutil.disk_usage(disk).free - 60_000))
         ended = run(*options, ranks=2)
