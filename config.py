@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import hub
+from common import hub
 
 # What tells the decoders apart: bias on q, k and v; RMSNorm of every query and key head.
 FAMILIES = {

@@ -20,18 +20,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import checkpoint
-import cli
 import engine
-import hub
-import jury
-import scoreboard
+from common import cli, files, hub
 from config import Config, Mixture
-from data import benchmarks, testsets
+from data import benchmarks
+from data import items as testsets
 from data.benchmarks import BENCHMARKS, FAMILIES, STUDY, TOY, Item
 from data.chat import Chat, load_tokenizer
-from engine import Request, Sampling
-from scoring import latex, score
+from engine.request import Request, Sampling
+from scoring import jury, score, scoreboard, stated
 
 BASE_MAX_NEW = 2048  # tokens of a base model's answer, which knows no end
 
@@ -199,7 +196,8 @@ def check_options(o: Options) -> list[str]:
                "device": ("", "cpu", "cuda"), "dtype": ("", "bf16", "fp32")}  # fmt: skip
     for name, known in choices.items():
         if getattr(o, name) not in known:
-            problems.append(cli.not_one_of(name, getattr(o, name), [k for k in known if k]))
+            choices = [k for k in known if k]
+            problems.append(cli.not_one_of(cli.flag(name), getattr(o, name), choices))
     for name in ("limit", "max_new", "samples", "judge_max_new"):
         if getattr(o, name) is not None and getattr(o, name) < 1:
             problems.append(f"{cli.flag(name)} {getattr(o, name)}: at least 1")
@@ -228,10 +226,10 @@ def selected(text: str) -> list[str]:
     found = set()
     for word in filter(None, (word.strip() for word in text.split(","))):
         if word not in groups and word not in BENCHMARKS:
-            raise hub.UserError(cli.not_one_of("benchmarks", word, [*groups, *BENCHMARKS]))
+            raise hub.UserError(cli.not_one_of("--benchmarks", word, [*groups, *BENCHMARKS]))
         found |= set(groups.get(word, [word]))
     if not found:
-        raise hub.UserError(cli.not_one_of("benchmarks", "", [*groups, *BENCHMARKS]))
+        raise hub.UserError(cli.not_one_of("--benchmarks", "", [*groups, *BENCHMARKS]))
     return [name for name in BENCHMARKS if name in found]
 
 
@@ -360,7 +358,7 @@ def answer(plan: Plan) -> dict[str, dict]:
         if requests:
             model = o.served or (o.model if o.engine == "server" else str(plan.model))
             machine = {name: getattr(o, name) for name in OF_THE_MACHINE}
-            e = stack.enter_context(engine.open(o.engine, model, **machine))
+            e = stack.enter_context(engine.load(o.engine, model, **machine))
             note_engine(plan, e.name)
         else:
             note_engine(plan, plan.settings["engine"])
@@ -380,7 +378,7 @@ def answer(plan: Plan) -> dict[str, dict]:
         place = {key: (order.get(key[0], len(order)), *key) for key in answers[name]}
         if list(place) != (keys := sorted(place, key=place.get)) or name in files:
             lines = "".join(json.dumps(answers[name][key]) + "\n" for key in keys)
-            checkpoint.write_whole(folder / f"{name}.jsonl", lines)
+            files.write_atomic(folder / f"{name}.jsonl", lines)
     return answers
 
 
@@ -393,7 +391,7 @@ def note_engine(plan: Plan, name: str):
         )
     plan.settings["engine"] = name
     text = json.dumps(plan.settings, indent=2) + "\n"
-    checkpoint.write_whole(plan.folder / "answers/settings.json", text)
+    files.write_atomic(plan.folder / "answers/settings.json", text)
 
 
 # ---- scores ---------------------------------------------------------------------------------
@@ -403,7 +401,7 @@ def scored_text(plan: Plan, name: str, output: str) -> str:
     """What of an output is scored: all of it; of a base model's, up to the end of its first box."""
     if not plan.options.shots or name == "ifeval":
         return output
-    boxes, _ = latex.boxes(output)
+    boxes, _ = stated.boxes(output)
     return output[: boxes[0][1]] if boxes else output
 
 
@@ -432,7 +430,7 @@ def main(arguments: list[str] | None = None) -> int:
     o, _ = cli.parse(Options, arguments, __doc__, positional="model")
     try:
         plan = prepare(o)
-        with checkpoint.only_run(plan.folder / "answers"):
+        with files.exclusive(plan.folder / "answers"):
             # ---- answers
             answers = answer(plan)
 

@@ -16,8 +16,7 @@ attention, count two of SwiGLU's three matrices, and count unmasked attention.
 import sys
 from dataclasses import dataclass
 
-import cli
-import hub
+from common import cli, hub
 from config import CORPORA, SCALES, TEACHER, Config
 
 # Dense bf16 tensor-core peak of one GPU in FLOP/s (vendors' data sheets, without sparsity), by a
@@ -221,10 +220,10 @@ def check(o: Options, given) -> list[str]:
     if bool(o.scale) == bool(o.model):
         problems.append("--scale or --model: give one of the two")
     if o.scale and o.scale not in SCALES:
-        problems.append(cli.not_one_of("scale", o.scale, list(SCALES)))
+        problems.append(cli.not_one_of("--scale", o.scale, list(SCALES)))
     for name, known in (("corpus", list(CORPORA)), ("format", ["ift", "reasoning"])):
         if getattr(o, name) not in known:
-            problems.append(cli.not_one_of(name, getattr(o, name), known))
+            problems.append(cli.not_one_of(cli.flag(name), getattr(o, name), known))
     if not peak(o.gpu):
         problems.append(f"--gpu {o.gpu}: its peak is not known; one of {', '.join(PEAK)}")
     if not 0 < o.mfu <= 1:

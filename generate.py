@@ -24,17 +24,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import checkpoint
-import cli
 import engine
 import flops
-import hub
+from common import cli, files, hub
 from config import Config
 from data.answers import FILTERS, MODES, SHARD, Answers, card
 from data.prompts import Prompt, read_prompts
 from data.rows import PAIRED_SPLIT
 from data.teacher import TOGGLES, Teacher
-from engine import Request, Sampling, Settings
+from engine.request import Request, Sampling, Settings
 
 
 @dataclass
@@ -141,10 +139,11 @@ def check(o: Options) -> list[str]:
                "dtype": ("", *engine.DTYPES), "device": ("", "cpu", "cuda")}  # fmt: skip
     for name, known in choices.items():
         if (value := getattr(o, name)) not in known:
-            problems.append(cli.not_one_of(name, value, [choice for choice in known if choice]))
+            known = [choice for choice in known if choice]
+            problems.append(cli.not_one_of(cli.flag(name), value, known))
     for name in filter(None, o.filters.split(",")):
         if name not in FILTERS:
-            problems.append(cli.not_one_of("filters", name, FILTERS))
+            problems.append(cli.not_one_of("--filters", name, FILTERS))
     may_be_zero = ("seed", "batch", "context", "retries")
     for name, value in vars(o).items():
         least = name not in may_be_zero and not isinstance(value, bool)
@@ -202,7 +201,7 @@ def ask(job: Job, answers: Answers):
     settings = {k: v for k, v in vars(o).items() if k in Settings.__dataclass_fields__}
     model = (o.engine == "server" and o.served_name) or o.teacher
     openings = {"ift": "", "reasoning": job.teacher.opening()}
-    with engine.open(o.engine, model, **settings) as e:
+    with engine.load(o.engine, model, **settings) as e:
         print(f"{missing:,} answers from {o.teacher} by {e.name}")
         bar = tqdm(total=missing, unit=" answers", disable=not sys.stderr.isatty(), leave=False)
         for completion in e.complete(requests(job, answers.done)):
@@ -253,7 +252,7 @@ def assemble(job: Job, answers: Answers) -> dict:
         pairs += len(lines)
         file, text = folder / f"{PAIRED_SPLIT}-{shard:05}.jsonl", "".join(lines)
         if not file.is_file() or file.read_text(encoding="utf-8") != text:  # else it keeps its time
-            checkpoint.write_whole(file, text)
+            files.write_atomic(file, text)
     counts = {"prompts": len(job.prompts), "pairs": pairs, "dropped": dropped, "bad": job.bad}
     manifest = {
         **job.record,
@@ -263,8 +262,8 @@ def assemble(job: Job, answers: Answers) -> dict:
         "teacher_flops": cost if job.config else None,  # of every answer generated, kept or not
         "commit": cli.git_commit(),
     }
-    checkpoint.write_whole(folder / "README.md", card(manifest))
-    checkpoint.write_whole(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    files.write_atomic(folder / "README.md", card(manifest))
+    files.write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 
@@ -277,10 +276,10 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Path(options.out)
     try:
         job = prepare(options)
-        with checkpoint.only_run(folder):
+        with files.exclusive(folder):
             if not (folder / "config.json").is_file():
                 text = json.dumps(job.record, indent=2)
-                checkpoint.write_whole(folder / "config.json", text + "\n")
+                files.write_atomic(folder / "config.json", text + "\n")
             answers = Answers(folder / "answers", len(job.prompts))
             ask(job, answers)
             counts = assemble(job, answers)["counts"]

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-import hub
-import ranks
+from common import hub, parallel
 from config import Config
 from kernels import Documents, add_rms_norm, attention, linear_cross_entropy, rms_norm, swiglu
 from kernels import rope as rotate
@@ -165,14 +164,14 @@ def initialise(model: Transformer, seed: int) -> Transformer:
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        mine = ranks.local(parameter).detach()
+        mine = parallel.local(parameter).detach()
         if name.endswith("norm.weight"):
             mine.fill_(1)
         elif name.endswith("bias"):
             mine.zero_()
         else:
             noise = torch.randn(parameter.shape, generator=generator)
-            mine.copy_(noise[slice(*ranks.span(parameter))] * model.config.hidden_size**-0.5)
+            mine.copy_(noise[slice(*parallel.span(parameter))] * model.config.hidden_size**-0.5)
     return model
 
 
@@ -214,8 +213,8 @@ def load(path: str | Path, device="cpu", dtype=torch.float32, before_memory=None
         with safe_open(file, framework="pt") as tensors:  # opened anew: its pages are freed with it
             rows = tensors.get_slice(name)
             if tuple(rows.get_shape()) == tuple(parameter.shape):
-                start, stop = ranks.span(parameter)
-                ranks.local(parameter).detach().copy_(rows[start:stop])
+                start, stop = parallel.span(parameter)
+                parallel.local(parameter).detach().copy_(rows[start:stop])
                 seen.add(key)
             else:
                 shape = list(parameter.shape)
@@ -265,7 +264,7 @@ def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes
     eos: ids that end an answer, for config.json. Every rank of a sharded model must call it; the
     first one writes, holding one shard of the file at a time.
     """
-    folder, is_first = Path(path), ranks.rank() == 0
+    folder, is_first = Path(path), parallel.rank() == 0
     tensors = {name: p.detach() for name, p in model.named_parameters()}
     if model.config.tie_word_embeddings and model.head_in_file:
         tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
@@ -285,7 +284,7 @@ def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes
             file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
         part = {}
         for name in names:
-            tensor = ranks.whole(tensors[name])
+            tensor = parallel.whole(tensors[name])
             if is_first:  # cloned: two names of one tensor are two tensors in a file
                 part[name] = tensor.to("cpu", dtype).clone(memory_format=torch.contiguous_format)
         if is_first:
@@ -300,116 +299,3 @@ def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
     fields = model.config.to_dict(str(dtype).removeprefix("torch."), eos)
     (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
-
-
-# ---- decoding with a KV cache ---------------------------------------------------------------
-
-
-class LayerCache:
-    """Keys and values of one layer, [places, K, room, D] each; every sequence has a place.
-
-    Of the tokens of a forward the first stand at `places` and `positions`; any others are padding.
-    """
-
-    def __init__(self, config: Config, like: Tensor):
-        shape = (0, config.num_key_value_heads, 0, config.head_dim)
-        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
-        self.places = self.positions = self.stretches = self.seen = None
-
-    def write(self, k: Tensor, v: Tensor):
-        n, at = len(self.places), (self.places, slice(None), self.positions)
-        self.keys[at], self.values[at] = k[:n].to(self.keys), v[:n].to(self.values)
-
-    def attend(self, q: Tensor) -> Tensor:
-        """q [T, H, D] sees its own sequence up to itself -> [T, H, D]; keys are not copied."""
-        n = len(self.places)
-        if self.stretches:
-            mixed = torch.cat([self.read(q, *stretch) for stretch in self.stretches])
-        else:  # one token in each of the first n places: heads that share keys are queries of one
-            k, v = (x[:n, :, : self.seen.shape[-1]].to(q) for x in (self.keys, self.values))
-            q_shared = q[:n].unflatten(1, (k.shape[1], -1))
-            mixed = F.scaled_dot_product_attention(q_shared, k, v, self.seen).flatten(1, 2)
-        return F.pad(mixed, (0, 0, 0, 0, 0, len(q) - n))
-
-    def read(self, q: Tensor, place: int, row: int, start: int, stop: int) -> Tensor:
-        """One sequence's tokens start to stop, the rows of q from `row` on."""
-        q = q[row : row + stop - start].transpose(0, 1)[None]
-        k, v = (x[place, None, :, :stop].to(q) for x in (self.keys, self.values))
-        seen = torch.arange(stop, device=q.device) <= self.positions[row : row + stop - start, None]
-        seen, gqa = (seen if start else None), q.shape[1] != k.shape[1]
-        mixed = F.scaled_dot_product_attention(q, k, v, seen, is_causal=start == 0, enable_gqa=gqa)
-        return mixed[0].transpose(0, 1)
-
-
-class Cache:
-    """Keys and values of the sequences in flight, in all layers of a model."""
-
-    def __init__(self, model: Transformer):
-        like = model.head.new_empty(())
-        self.layers = [LayerCache(model.config, like) for _ in model.model.layers]
-        self.places = self.room = 0
-
-    def resize(self, places: int, room: int):
-        """Memory for so many sequences of so many tokens; keeps what fits in both shapes."""
-        for layer in self.layers:
-            for name in ("keys", "values"):
-                old = getattr(layer, name)
-                new = old.new_zeros(places, old.shape[1], room, old.shape[3])
-                kept = new[: len(old), :, : old.shape[2]]
-                kept.copy_(old[:places, :, :room])
-                setattr(layer, name, new)
-        self.places, self.room = places, room
-
-    def move(self, source: int, target: int):
-        """Gives a sequence another place, whose own is forgotten."""
-        for layer in self.layers:
-            for x in (layer.keys, layer.values):
-                x[target] = x[source]
-
-    def aim(self, places: Tensor, positions: Tensor, stretches=None):
-        """Where the tokens of the next forward stand: places [T] and positions [T].
-
-        stretches: (place, first row, start, stop) of every sequence that is read; None: one token
-        in each of the places 0 to T - 1.
-        """
-        seen = None
-        if not stretches:
-            slots = torch.arange(span(int(positions.max()) + 1), device=positions.device)
-            seen = slots <= positions[:, None, None, None]
-        for layer in self.layers:
-            layer.places, layer.positions = places, positions
-            layer.stretches, layer.seen = stretches, seen
-
-
-def span(tokens: int) -> int:
-    """How far a decoding step reads. In such steps masked keys change no bit of what others give.
-
-    Measured on a CPU: its attention adds up 64 keys at a time, beyond 256 keys 512 at a time.
-    """
-    step = 64 if tokens <= 256 else 512
-    return -(-tokens // step) * step
-
-
-@torch.inference_mode()
-def greedy(
-    model: Transformer, prompts: list[list[int]], max_new: int, stop_ids, ids_in_use: int
-) -> list[list[int]]:
-    """The likeliest continuation of each prompt, one at a time: what engine.py is held against.
-
-    At most `max_new` ids, a stop id included. Ids from `ids_in_use` on are rows of the embedding
-    that no tokenizer emits: never taken.
-    """
-    device, answers = model.head.device, []
-    for prompt in prompts:
-        cache, ids, answer = Cache(model), prompt, []
-        cache.resize(1, span(len(prompt) + max_new))
-        while len(answer) < max_new and not set(stop_ids) & set(answer[-1:]):
-            stop = len(prompt) + len(answer)
-            positions = torch.arange(stop - len(ids), stop, device=device)
-            stretches = [(0, 0, stop - len(ids), stop)]
-            cache.aim(torch.zeros_like(positions), positions, stretches)
-            x = model.hidden(torch.tensor(ids, device=device), positions, None, cache.layers)
-            ids = [F.linear(x[-1], model.head)[:ids_in_use].argmax().item()]
-            answer += ids
-        answers.append(answer)
-    return answers

@@ -19,16 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-import checkpoint
-import cli
-import figures
-import hub
-import report
-import tables
-from data import published
-from intervals import Cells, cells, families, family_cells
-from runs import METHODS, Flags, arms, read
-from tables import Corpus, interval
+from analysis import figures, published, report, tables
+from analysis.intervals import Cells, cells, families, family_cells
+from analysis.runs import METHODS, Flags, arms, read
+from analysis.tables import Corpus, interval
+from common import cli, files, hub
 
 MANY = 500  # arms, above which 200 draws must do
 
@@ -157,9 +152,9 @@ def main(arguments: list[str] | None = None, flags: Flags | None = None) -> int:
         files += [file for _, file in drawn]
         record = {"budget": budget, "serve": o.serve, "method": o.method, "answers": answers,
                   "files": files}  # fmt: skip
-        checkpoint.write_whole(folder / "answer.json", json.dumps(plain(record), indent=2) + "\n")
+        files.write_atomic(folder / "answer.json", json.dumps(plain(record), indent=2) + "\n")
         text = report.write(o, corpora, made, answers, claims, drawn, budget)
-        checkpoint.write_whole(folder / "report.md", text)
+        files.write_atomic(folder / "report.md", text)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -186,7 +181,7 @@ def check(o: Options) -> list[str]:
         problems.append("run folders, or --published: give one of the two (python pareto.py runs)")
     problems += [f"{p}: no such folder" for p in o.runs if not Path(p).is_dir()]
     if o.method not in METHODS:
-        problems.append(cli.not_one_of("method", o.method, METHODS))
+        problems.append(cli.not_one_of("--method", o.method, METHODS))
     for name in ("budget", "serve"):
         value = getattr(o, name)
         if value is not None and not 0 < value <= 1e40:  # False for NaN
@@ -241,7 +236,7 @@ def write_csv(path: Path, rows: list[dict]):
     table.writerow(names)
     for row in rows:
         table.writerow([cell(row.get(name)) for name in names])
-    checkpoint.write_whole(path, text.getvalue())
+    files.write_atomic(path, text.getvalue())
 
 
 def cell(value) -> str:

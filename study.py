@@ -27,19 +27,16 @@ from pathlib import Path
 
 import torch
 
-import cells
-import checkpoint
-import cli
 import evaluate
 import flops
-import hub
-import overview
 import pareto
-import workers
-from cells import Cell, Cost
+from analysis.runs import Flags
+from common import cli, files, hub
 from config import CORPORA, SCALES
-from data import testsets
-from runs import Flags
+from data import items as testsets
+from sweep import overview, workers
+from sweep import trials as cells
+from sweep.trials import Cell, Cost
 
 ELSEWHERE = "another process is at work there"
 ACTIONS = ("plan", "run", "status", "report")
@@ -140,10 +137,10 @@ def check(o: Options) -> list[str]:
     def known(name, values, choices):
         for value in values or [""]:
             if value not in choices:
-                problems.append(cli.not_one_of(name, value, choices))
+                problems.append(cli.not_one_of(cli.flag(name), value, choices))
 
     if o.action not in ACTIONS:
-        problems.append(cli.not_one_of("action", o.action, ACTIONS).removeprefix("--"))
+        problems.append(cli.not_one_of("--action", o.action, ACTIONS).removeprefix("--"))
     known("preset", [o.preset], PRESETS)
     known("scales", words(o.scales), SCALES)
     known("controls", words(o.controls) or list(CONTROLS)[:1], CONTROLS)
@@ -314,7 +311,7 @@ def run(o: Options, grid: list[Cell], costs: dict, wrong: dict) -> int:
 
     def begin(job) -> str:
         cell = by_name[job.name]
-        if any(map(checkpoint.is_at_work, (Path(cell.folder), Path(cell.folder, "answers")))):
+        if any(map(files.is_held, (Path(cell.folder), Path(cell.folder, "answers")))):
             return ELSEWHERE
         cells.set_aside(o, cell, states[cell])
         cells.write_stamp(o, cell, "begun")
@@ -439,7 +436,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not o.yes and not is_agreed():
             return 2
         mine = f"working-{zlib.crc32(o.only.encode()):08x}"  # others may work on other --only
-        with checkpoint.only_run(Path(o.out, mine)):
+        with files.exclusive(Path(o.out, mine)):
             return run(o, cell_grid, costs, wrong)
     except hub.UserError as error:
         return cli.fail(error)

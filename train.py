@@ -24,18 +24,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import checkpoint
-import cli
 import flops
-import hub
 import model as models
-import ranks
+from common import cli, files, hub, parallel
 from config import SCALES
 from data.chat import template
-from data.pack import collate, pack
 from data.pairs import CACHE
-from data.plan import Step
-from prepare import Run, describe, prepare
+from engine.cache import greedy
+from training import checkpoint
+from training.pack import collate, pack
+from training.plan import Step
+from training.setup import Run, describe, prepare
 
 
 @dataclass
@@ -122,7 +121,7 @@ def rows_of(run: Run, samples, formats, token_weights, device):
     o, pairs = run.options, run.pairs
     lengths, answers = run.plan.lengths(samples, formats)
     costs = [flops.train(run.config, [n], [a]) for n, a in zip(lengths, answers, strict=True)]
-    for row in pack(lengths, costs, ranks.world(), o.row_tokens)[ranks.rank()]:
+    for row in pack(lengths, costs, parallel.world_size(), o.row_tokens)[parallel.rank()]:
         documents = []
         for i in row:
             switch = run.switch if formats[i] == "ift" else run.switch[:0]
@@ -160,8 +159,8 @@ def validate(run: Run, model, device) -> dict:
             for row in rows_of(run, part, [format] * len(part), [1.0] * len(part), device):
                 share += model(*row).item()
         tokens = int(run.pairs.answer_lengths[format][val].sum())
-        losses[format] = ranks.total(share, device=device)[0] / tokens
-    if ranks.is_sharded(model):
+        losses[format] = parallel.total(share, device=device)[0] / tokens
+    if parallel.is_sharded(model):
         model.reshard()  # a forward without a backward leaves the root gathered
     return losses
 
@@ -174,7 +173,7 @@ def blame(run: Run, model, step: Step, device) -> str:
         share = sum(
             model(*row).item() for row in rows_of(run, np.array([i]), [format], [1.0], device)
         )
-        if not math.isfinite(ranks.total(share, device=device)[0]):
+        if not math.isfinite(parallel.total(share, device=device)[0]):
             found.append(run.pairs.name(i))
     return ", ".join(found or [run.pairs.name(i) for i in step.samples])
 
@@ -187,13 +186,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = prepare(options, origin)
         if options.dry_run:
-            if ranks.rank() == 0:
+            if parallel.rank() == 0:
                 print(describe(run))
             return 0
-        with checkpoint.only_run(Path(options.out)):
+        if parallel.rank() > 0:
+            return train(run)
+        with files.exclusive(Path(options.out)):
             return train(run)
     except hub.UserError as error:
-        if ranks.local_rank() > 0:
+        if parallel.local_rank() > 0:
             time.sleep(30)  # torchrun ends this rank, once the first has told its message
             return 2
         return cli.fail(error)
@@ -201,16 +202,16 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted; the same command goes on from what is saved", file=sys.stderr)
         return 130
     except OSError as error:  # a full disk, say: what was whole before is whole still
-        if ranks.local_rank() == 0:
+        if parallel.local_rank() == 0:
             print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)
         return 1
     finally:
-        ranks.stop()
+        parallel.stop()
 
 
 def train(run: Run) -> int:
     o, plan, folder = run.options, run.plan, Path(run.options.out)
-    is_first = ranks.rank() == 0
+    is_first = parallel.rank() == 0
     say = print if is_first else lambda *_: None
     if (folder / "summary.json").is_file():
         say(f"{folder} is finished: see {folder}/summary.json. Another --out trains anew.")
@@ -218,8 +219,8 @@ def train(run: Run) -> int:
     say(describe(run))
 
     # ---- student and optimiser, in this order: checkpointing, compile, shard, memory, weights
-    is_sharded = ranks.world() > 1 or o.dtype == "bf16"
-    device = ranks.start(o.device) if is_sharded else torch.device(o.device)
+    is_sharded = parallel.world_size() > 1 or o.dtype == "bf16"
+    device = parallel.start(o.device) if is_sharded else torch.device(o.device)
     if o.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -232,7 +233,7 @@ def train(run: Run) -> int:
             if o.compile:
                 block.compute = torch.compile(block.compute, dynamic=True)
         if is_sharded:
-            ranks.shard(model, o.dtype)
+            parallel.shard(model, o.dtype)
 
     if o.init == "scratch":
         model = models.initialise(models.build(run.config, device, before_memory=wrap), o.seed)
@@ -248,16 +249,16 @@ def train(run: Run) -> int:
     if is_first:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.json").is_file():
-            checkpoint.write_whole(folder / "config.json", json.dumps(run.record, indent=2))
+            files.write_atomic(folder / "config.json", json.dumps(run.record, indent=2))
         if len(plan.dropped):
             longest = run.pairs.longest()
             lines = [f"{run.pairs.name(i)}: {longest[i]} tokens\n" for i in plan.dropped]
-            checkpoint.write_whole(folder / "dropped.txt", "".join(lines))
+            files.write_atomic(folder / "dropped.txt", "".join(lines))
     done = checkpoint.load(folder / "checkpoints", parameters, optimizer)
     metrics_file = folder / "metrics.jsonl" if is_first else Path(os.devnull)
     if is_first:
         lines = metrics_file.read_text().splitlines(keepends=True) if metrics_file.exists() else []
-        checkpoint.write_whole(metrics_file, "".join(lines[:done]))
+        files.write_atomic(metrics_file, "".join(lines[:done]))
     totals = dict.fromkeys(("samples", "tokens", "answer_tokens", "flops_paper", "flops_exact"), 0)
     for step in plan.steps[:done]:
         book = plan.ledger(step)
@@ -276,10 +277,11 @@ def train(run: Run) -> int:
             if step.fresh:
                 optimizer.state.clear()
             share, computed = backward(run, model, step, device)
-            norm = ranks.whole(torch.nn.utils.clip_grad_norm_(parameters.values(), o.clip)).item()
+            norm = torch.nn.utils.clip_grad_norm_(parameters.values(), o.clip)
+            norm = parallel.whole(norm).item()
             is_due = is_first and started - saved_at >= 60 * o.save_minutes
             signal = max(stopped, default=0)  # what a rank caught stops all of them at this step
-            loss, computed, is_due, *caught = ranks.total(
+            loss, computed, is_due, *caught = parallel.total(
                 share.item(), computed, is_due, signal > 0, signal, device=device
             )
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -309,7 +311,7 @@ def train(run: Run) -> int:
                 "seconds": seconds,
                 "tokens_per_second": book["tokens"] / seconds,
                 "peak_memory": peak_memory(device),
-                "mfu": peak and book["flops_exact"] / seconds / peak / ranks.world(),
+                "mfu": peak and book["flops_exact"] / seconds / peak / parallel.world_size(),
             }
             metrics.write(json.dumps(line) + "\n")
             metrics.flush()
@@ -361,7 +363,7 @@ def train(run: Run) -> int:
         return 0
     for sample in plan.val[: o.show or 0]:
         show(run, models.load(folder / "model"), sample)
-    checkpoint.write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    files.write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     losses = ", ".join(f"{name} {value:.4f}" for name, value in summary["val_loss"].items())
     print(f"held-out loss per answer token: {losses or 'nothing held out'}")
     print(f"wrote {folder}/model and {folder}/summary.json")
@@ -372,7 +374,7 @@ def show(run: Run, model, sample: int):
     """Prints the student's greedy answer to a held-out prompt."""
     chat, prompt = run.chat, [*run.system.tolist(), *run.pairs.prompt(sample).tolist()]
     room = min(512, run.config.max_position_embeddings - len(prompt))
-    answer = models.greedy(model, [prompt], room, chat.stop_ids, chat.ids_in_use)[0]
+    answer = greedy(model, [prompt], room, chat.stop_ids, chat.ids_in_use)[0]
     print(f"\na held-out prompt ({run.pairs.name(sample)}):\n{chat.decode(prompt)}")
     print(f"the student's answer:\n{chat.decode(answer)}\n")
 
@@ -396,4 +398,4 @@ def peak_memory(device: torch.device) -> int:
 
 
 if __name__ == "__main__":
-    ranks.leave(main())
+    parallel.leave(main())

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from runs import Arm, Flags, Run, mean_or_nan, shorten
+from analysis.runs import Arm, Flags, Run, mean_or_nan, shorten
 
 
 @dataclass

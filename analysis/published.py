@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import flops
-import frontier
+from analysis import frontier
+from analysis.runs import METHODS, Run, Score
 from config import CORPORA, SCALES
-from runs import METHODS, Run, Score
 
 # Items of each family's three benchmarks, from the data sets' cards: the splits of PAPER.md.
 ITEMS = {

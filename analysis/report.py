@@ -3,7 +3,7 @@
 import math
 import re
 
-from figures import title
+from analysis.figures import title
 
 WHAT = {
     "points": "every arm on every family and benchmark: accuracy, interval, costs",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 import flops
-import frontier
+from analysis import frontier
+from analysis.intervals import Cells
+from analysis.runs import METHODS, Arm, Flags, mean_or_nan
 from config import SCALES
-from intervals import Cells
-from runs import METHODS, Arm, Flags, mean_or_nan
 
 COSTS = ("train", "inference", "both")  # and "total" with --serve
 PERCENTILES = (50, 75, 90, 95, 99, 100)  # of answer lengths, where early stopping cuts

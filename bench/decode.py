@@ -26,7 +26,7 @@ import model as models
 from config import Config
 from data import toy
 from data.chat import load_tokenizer
-from engine import Request, Sampling
+from engine.request import Request, Sampling
 
 SHAPE = Config(8192, 384, 1152, 10, 6, 2, 64, max_position_embeddings=4096)  # Qwen2, 20M
 
@@ -78,7 +78,7 @@ def main():
             for batch in (1, 16, 64):
                 count = max(4, 2 * batch) if batch < 64 else 64
                 asked = [Request(str(i), p, Sampling(o.new)) for i, p in enumerate(prompts[:count])]
-                with engine.open("torch", folder, batch=batch, dtype="fp32", device="cpu") as e:
+                with engine.load("torch", folder, batch=batch, dtype="fp32", device="cpu") as e:
                     e.ids_in_use = config.vocab_size  # as transformers: the whole head
                     rate, found = rates(count * o.new, lambda e=e, r=asked: list(e.complete(r)))
                 found = {c.id: c.ids for c in found}

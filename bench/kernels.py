@@ -23,13 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-import cli
 import flops
-import hub
 import kernels
 from bench.traffic import one_pass
+from common import cli, hub
 from config import SCALES
-from kernels import launch, twins
+from kernels import launch, reference
 
 
 @dataclass
@@ -89,7 +88,7 @@ def cases(config, tokens: int, document: int, device: str, dtype=torch.bfloat16)
     documents = kernels.Documents(bounds, tokens)
 
     def ours_and_twin(name):
-        function, twin = getattr(kernels, name), getattr(twins, name)
+        function, twin = getattr(kernels, name), getattr(reference, name)
         return {"ours": forced("triton", function), "torch": twin, "compiled": torch.compile(twin)}
 
     def attention(q, k, v):
@@ -97,7 +96,7 @@ def cases(config, tokens: int, document: int, device: str, dtype=torch.bfloat16)
 
     implementations = {
         "ours": forced("triton", attention),
-        "torch": forced("twin", attention),
+        "torch": forced("reference", attention),
         "varlen_attn": forced("varlen", attention),
     }
     if find_spec("flash_attn"):
@@ -114,7 +113,7 @@ def cases(config, tokens: int, document: int, device: str, dtype=torch.bfloat16)
     targets = torch.randint(0, V, (tokens,), device=device)
     implementations = {
         "ours": forced("triton", lambda h, w: kernels.linear_cross_entropy(h, w, targets)),
-        "torch": forced("twin", lambda h, w: kernels.linear_cross_entropy(h, w, targets)),
+        "torch": forced("reference", lambda h, w: kernels.linear_cross_entropy(h, w, targets)),
         "unfused": lambda h, w: torch.nn.functional.cross_entropy(
             (h @ w.T).float(), targets, reduction="sum"),
     }  # fmt: skip
@@ -233,7 +232,7 @@ def tune(device: str, tokens: int = 8192, tiles=TILES, time=milliseconds) -> dic
 
 
 def check(o: Options) -> list[str]:
-    wrong = [cli.not_one_of("scales", s, SCALES) for s in o.scales.split(",") if s not in SCALES]
+    wrong = [cli.not_one_of("--scales", s, SCALES) for s in o.scales.split(",") if s not in SCALES]
     if not all(n.isdigit() and int(n) for n in o.tokens.split(",")):
         wrong.append(f"--tokens {o.tokens}: numbers above 0, like 2048,8192")
     if o.document < 0:

@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 sys.path.append(str(ROOT / "build/math-verify"))
 
-import cli  # noqa: E402
-from hub import UserError  # noqa: E402
-from scoring import latex  # noqa: E402
+from common import cli  # noqa: E402
+from common.hub import UserError  # noqa: E402
+from scoring import latex, stated  # noqa: E402
 
 INSTALL = 'pip install --target build/math-verify "math-verify[antlr4_13_2]==0.9.0"'
 
@@ -126,7 +126,7 @@ KINDS = [whole, whole, whole, fraction, fraction, radical, polynomial, pair, roo
 
 
 def ours(output: str, gold: str) -> bool:
-    answer, _ = latex.extract(output)
+    answer, _ = stated.extract(output)
     return answer is not None and latex.equivalent(answer, gold)
 
 
@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{name:14} {rates[name]:10,.0f} answers/s   {sum(verdicts[name]):6} right")
     differ = [i for i, pair in enumerate(zip(*verdicts.values(), strict=True)) if len({*pair}) > 1]
     for i in differ[: o.show]:
-        answer, how = latex.extract(rows[i][0])
+        answer, how = stated.extract(rows[i][0])
         print(
             f"  differ: gold {rows[i][1]!r}, {how} {answer!r}, ours {verdicts['scoring.latex'][i]}"
         )

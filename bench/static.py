@@ -35,10 +35,9 @@ from triton.compiler import ASTSource
 from triton.runtime.errors import OutOfResources, PTXASError
 from triton.runtime.jit import JITFunction
 
-import cli
-import hub
 import kernels
 from bench.traffic import traffic
+from common import cli, hub
 from config import SCALES
 from kernels import launch, triton_cross_entropy
 
@@ -302,9 +301,10 @@ def table(rows: list[tuple], markdown: bool) -> str:
 
 
 def check(o: Options) -> list[str]:
-    wrong = [cli.not_one_of("scales", s, SCALES) for s in o.scales.split(",") if s not in SCALES]
+    wrong = [cli.not_one_of("--scales", s, SCALES) for s in o.scales.split(",") if s not in SCALES]
     archs = o.archs.split(",")
-    wrong += [cli.not_one_of("archs", a, MULTIPROCESSOR) for a in archs if a not in MULTIPROCESSOR]
+    known = MULTIPROCESSOR
+    wrong += [cli.not_one_of("--archs", a, known) for a in archs if a not in known]
     return wrong
 
 

@@ -7,8 +7,8 @@ a second program reads again mostly comes from the L2 cache: this is not DRAM tr
 import torch
 
 from kernels import launch
-from kernels.linear_cross_entropy import BLOCK
-from kernels.rms_norm import PARTS, launch_options
+from kernels.triton_cross_entropy import BLOCK
+from kernels.triton_rms_norm import PARTS, launch_options
 
 
 def traffic(name: str, config, arch: str, lengths=(8192,), element: int = 2) -> float:

@@ -1,42 +1,145 @@
-"""One dataclass of options becomes a script's command line; one way to report mistakes."""
+"""Options, messages and exit of a script: a dataclass of typed fields becomes a command line.
+
+@dataclass
+class Options:
+    # the student                                    (a line of its own: a group of --help)
+    scale: Annotated[str, OneOf(SCALES)] = ""      # a row of config.SCALES
+    batch: Positive = 32                           # samples a step
+    lr: Above0 | None = None                       # peak learning rate (default: by scale)
+
+@cli.run
+def main(arguments: list[str] | None = None) -> int:
+    o, origin = cli.parse(Options, arguments, __doc__)
+    problems = cli.Problems(cli.check(o))          # every mistake that the types can tell
+    problems.add(o.a > o.b, "--a ...")             # rules between options
+    problems.raise_any()                           # all of them at once
+"""
 
 import argparse
 import dataclasses
 import difflib
+import functools
 import inspect
+import math
+import os
 import re
 import subprocess
 import sys
+import time
+import types
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
 
-import hub
+from common.hub import UserError
+
+# ---- torchrun's ranks ----------------------------------------------------------------------------
 
 
-def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda given: {},
-          positional: str = ""):  # fmt: skip
+def rank() -> int:
+    return int(os.environ.get("RANK", 0))
+
+
+def local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+# ---- types of options ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A string among `choices`; several: such strings, joined by commas."""
+
+    choices: Collection[str]
+    several: bool = False
+
+    def problem(self, name: str, value: str) -> str | None:
+        for word in words(value) or [""] if self.several else [value]:
+            if word not in self.choices:
+                return not_one_of(name, word, list(filter(None, self.choices)))
+        return None
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number from `low` to `high`; is_open: `low` itself is not allowed."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    is_open: bool = False
+
+    def problem(self, name: str, value: float) -> str | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and self.low <= value <= self.high and math.isfinite(value):  # no NaN
+            return None if value > self.low or not self.is_open else f"{name} {value}: {self}"
+        return f"{name} {value}: {self}"
+
+    def __str__(self) -> str:
+        low = f"{'more than' if self.is_open else 'at least'} {self.low}"
+        ends = [low] * (self.low > -math.inf) + [f"at most {self.high}"] * (self.high < math.inf)
+        return " and ".join(ends) or "a number"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A string that has no default."""
+
+    def problem(self, name: str, value: str) -> str | None:
+        return None if value else f"{name}: not given"
+
+
+Required = Annotated[str, Given()]
+Positive = Annotated[int, Range(1)]
+NonNegative = Annotated[int, Range(0)]
+Above0 = Annotated[float, Range(0, is_open=True)]
+AtLeast0 = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
+
+
+def positional(default) -> dataclasses.Field:
+    """A field given without a flag: once, or any number of times if its default is a list."""
+    metadata = {"positional": True}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=list, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def rule_of(field: dataclasses.Field):
+    """(int, float, str, bool or list; OneOf, Range, Given or None; whether None is allowed)."""
+    kind, is_optional = field.type, isinstance(field.type, types.UnionType)
+    if type(None) in get_args(kind):
+        kind, is_optional = next(a for a in get_args(kind) if a is not type(None)), True
+    if get_origin(kind) is Literal:
+        return str, OneOf(get_args(kind)), is_optional
+    if get_origin(kind) is Annotated:
+        return *get_args(kind)[:2], is_optional
+    return kind, Range() if kind in (int, float) else None, is_optional
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda given: {}):
     """(options, origin): an `options_class` filled by layers; the layer each non-default is from.
 
-    A field `name: type = default  # comment` becomes --name with the comment as its help; None in a
-    type means "not given". layers(given) returns {layer: {field: value}} between the defaults and
-    the command line, later ones on top. The field `positional` is given without a flag: once, or if
-    its type is list as often as one likes.
+    A field `name: type = default  # comment` becomes --name, with the comment, its choices and its
+    default as help. layers(given) returns {layer: {field: value}} between the defaults and the
+    command line, later ones on top.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    comments = dict(
-        re.findall(r"^    (\w+): [^#\n]*# (.*)$", inspect.getsource(options_class), re.M)
-    )
-    for field in dataclasses.fields(options_class):
-        kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
-        action = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
-        text = comments.get(field.name, "").replace("%", "%%")
-        if field.name == positional:
-            many = {"nargs": "*"} if kind is list else {"nargs": "?"}
-            default = {"default": argparse.SUPPRESS, "metavar": field.name.upper()}
-            parser.add_argument(field.name, help=text, **many, **default)
-            continue
-        parser.add_argument(flag(field.name), default=argparse.SUPPRESS, help=text, **action)
+    fields, groups = {f.name: f for f in dataclasses.fields(options_class)}, {}
+    for name, (group, comment) in documented(options_class).items():
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        add_argument(groups[group], fields[name], comment)
     given = vars(parser.parse_args(arguments))
     options, origin = options_class(), {}
     for layer, values in {**layers(given), "command line": given}.items():
@@ -44,6 +147,115 @@ def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda gi
             setattr(options, name, value)
             origin[name] = layer
     return options, origin
+
+
+def documented(options_class) -> dict[str, tuple[str, str]]:
+    """{field: (the comment above its group, the comment at its line's end)}, from the source."""
+    found, group = {}, "options"
+    for line in inspect.getsource(options_class).splitlines():
+        if heading := re.fullmatch(r"    # (.+)", line):
+            group = heading[1]
+        elif field := re.match(r"    (\w+): (?:[^#]*# (.*))?", line):
+            found[field[1]] = (group, field[2] or "")
+    return found
+
+
+def add_argument(group, field: dataclasses.Field, comment: str):
+    kind, rule, _ = rule_of(field)
+    default = None if field.default is dataclasses.MISSING else field.default
+    text = comment.replace("%", "%%")
+    if default not in (None, "", False) and "default" not in comment:
+        text += f" (default: {default})"
+    how = {"default": argparse.SUPPRESS, "help": text}
+    if kind is bool:
+        how["action"] = argparse.BooleanOptionalAction
+    else:
+        how["type"] = functools.partial(convert, str if kind is list else kind)
+        how["metavar"] = {int: "N", float: "X"}.get(kind, "TEXT")
+        if isinstance(rule, OneOf):
+            how["metavar"] = f"{{{','.join(filter(None, rule.choices))}}}"
+    if "positional" in field.metadata:
+        how |= {"nargs": "*" if kind is list else "?", "metavar": field.name.upper()}
+        group.add_argument(field.name, **how)
+    else:
+        group.add_argument(flag(field.name), **how)
+
+
+def convert(kind: Callable, text: str):
+    """kind(text), or the text itself where it is none: check() then says what it should be."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def check(options) -> list[str]:
+    """What the types of the options do not allow, one line a mistake."""
+    problems = []
+    for field in dataclasses.fields(options):
+        value, (kind, rule, is_optional) = getattr(options, field.name), rule_of(field)
+        name = field.name.upper() if "positional" in field.metadata else flag(field.name)
+        if rule and not (value is None and is_optional):
+            is_int = not isinstance(value, float | str) or kind is not int
+            problem = rule.problem(name, value) if is_int else f"{name} {value}: a whole number"
+            problems += filter(None, [problem])
+    return problems
+
+
+class Problems(list):
+    """Mistakes of the user, collected so that all are reported at once."""
+
+    def add(self, is_wrong, message: str):
+        if is_wrong:
+            self.append(message)
+
+    def attempt(self, work: Callable, *arguments, **named):
+        """work(...), or None where it raises UserError, whose message joins the others."""
+        try:
+            return work(*arguments, **named)
+        except UserError as error:
+            self.append(str(error))
+
+    def raise_any(self):
+        if self:
+            raise UserError("\n".join(self))
+
+
+# ---- messages and exit ---------------------------------------------------------------------------
+
+
+def run(main: Callable) -> Callable:
+    """Decorates a script's main(arguments): returns its exit code, and turns exceptions into one.
+
+    0: done. 1: the system refused, say a full disk. 2: mistakes of the user, all listed, nothing
+    half-written. 130: Ctrl-C. Of several ranks of a node the first one prints.
+    """
+
+    @functools.wraps(main)
+    def entry(arguments: list[str] | None = None, *more) -> int:
+        try:
+            return main(arguments, *more) or 0
+        except UserError as error:
+            if local_rank() > 0:
+                time.sleep(30)  # torchrun ends this rank once the first has printed its message
+                return 2
+            return fail(error)
+        except KeyboardInterrupt:
+            print("interrupted; the same command resumes from what is saved", file=sys.stderr)
+            return 130
+        except OSError as error:
+            message = f"error: {error}; the same command resumes from what is saved"
+            print(message, file=sys.stderr) if local_rank() == 0 else None
+            return 1
+
+    return entry
+
+
+def fail(error: UserError) -> int:
+    """Prints a user's mistakes, one a line (indented: part of the one above); exit code 2."""
+    for line in str(error).splitlines():
+        print(line if line.startswith(" ") else f"error: {line}", file=sys.stderr)
+    return 2
 
 
 def flag(name: str) -> str:
@@ -54,14 +266,21 @@ def not_one_of(name: str, value: str, choices) -> str:
     """The message for an option that is none of its choices, with the nearest one."""
     near = difflib.get_close_matches(value.lower(), choices, 1, 0.3)
     hint = f"; did you mean {near[0]}?" if value and near else ""
-    return f"{flag(name)} {value or '(not given)'}: one of {', '.join(choices)}{hint}"
+    return f"{name} {value or '(not given)'}: one of {', '.join(choices)}{hint}"
 
 
-def fail(error: hub.UserError) -> int:
-    """Prints a user's mistakes, one a line (indented: part of the one above); exit code 2."""
-    for line in str(error).splitlines():
-        print(line if line.startswith(" ") else f"error: {line}", file=sys.stderr)
-    return 2
+def words(text: str) -> list[str]:
+    """The distinct words of a comma-separated list, in order."""
+    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def table(rows: list[list]) -> list[str]:
+    """Lines of a text table; rows[0] is the head. The first column is flush left, others right."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    first, *others = zip(*cells, strict=True)
+    columns = [[cell.ljust(max(map(len, first))) for cell in first]]
+    columns += [[cell.rjust(max(map(len, column))) for cell in column] for column in others]
+    return ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
 
 
 def git_commit() -> str | None:

@@ -12,17 +12,7 @@ import torch.distributed as dist
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-
-def rank() -> int:
-    return int(os.environ.get("RANK", 0))
-
-
-def local_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", 0))
-
-
-def world() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
+from common.cli import local_rank, rank, world_size
 
 
 def start(device: str) -> torch.device:
@@ -102,7 +92,7 @@ def span(parameter) -> tuple[int, int]:
     rows = parameter.shape[0]
     if not isinstance(parameter, DTensor):
         return 0, rows
-    return rows_of_rank(rows, rank(), world())
+    return rows_of_rank(rows, rank(), world_size())
 
 
 def rows_of_rank(rows: int, rank: int, world: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-import hub
+from common import hub
 
 NO_THINKING = "<think>\n\n</think>\n\n"  # what Qwen3's template appends for enable_thinking=False
 

@@ -11,7 +11,7 @@ import json
 import re
 from pathlib import Path
 
-import hub
+from common import hub
 from data import rows as files
 from data import toy
 from data.benchmarks import BENCHMARKS, TOY, TOY_ITEMS, Item, Source, body, prompt, questions

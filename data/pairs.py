@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import cli
-import hub
+from common import cli, hub
 from data import toy
 from data.chat import Chat, load_tokenizer
 from data.rows import ANSWERS, check, data_files, listing, short_names

@@ -7,7 +7,7 @@ are left out. Sources whose columns are known are rows of SOURCES; any other is 
 import json
 from dataclasses import dataclass
 
-import hub
+from common import hub
 from data.rows import SUFFIXES, listing, read, short_names
 
 SOURCES = {  # Hub ids: the files to take, the columns of prompt and id; the paper names no subset

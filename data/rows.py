@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import hub
+from common import hub
 from data import toy
 
 ANSWERS = ("ift", "reasoning")

@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 
-import hub
+from common import hub
 from data.chat import Chat, load_tokenizer, plain
 
 

@@ -3,7 +3,7 @@
 from vllm.v1.sample.logits_processor import LogitsProcessor
 
 
-class Phantoms(LogitsProcessor):
+class MaskUnusedIds(LogitsProcessor):
     """Ids from ids_in_use on are never sampled, as in the built-in decoder."""
 
     def __init__(self, vllm_config, device, is_pin_memory):

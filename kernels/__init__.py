@@ -1,7 +1,8 @@
-"""The hot spots of a training step: Triton kernels on CUDA, their plain torch twins elsewhere.
+"""The hot spots of a training step: Triton kernels on CUDA, their plain torch references elsewhere.
 
-SCALE_OR_REASON_KERNELS=twin (or triton, or varlen: torch's varlen_attn, Triton for the rest) forces
-a choice. T tokens, H query heads, K key/value heads, D head width, d model width, V vocabulary.
+SCALE_OR_REASON_KERNELS=reference (or triton, or varlen: torch's varlen_attn, Triton for the rest)
+forces a choice. T tokens, H query heads, K key/value heads, D head width, d model width, V
+vocabulary.
 """
 
 from importlib.util import find_spec
@@ -9,15 +10,17 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from kernels import launch, twins
+from kernels import launch, reference
 from kernels.documents import Documents
 
-if find_spec("triton"):  # before the functions below, which have the modules' names
-    from kernels import attention as triton_attention
-    from kernels import linear_cross_entropy as triton_cross_entropy
-    from kernels import rms_norm as triton_rms_norm
-    from kernels import rope as triton_rope
-    from kernels import swiglu as triton_swiglu
+if find_spec("triton"):
+    from kernels import (
+        triton_attention,
+        triton_cross_entropy,
+        triton_rms_norm,
+        triton_rope,
+        triton_swiglu,
+    )
 
 __all__ = ["Documents", "attention", "linear_cross_entropy", "rms_norm", "add_rms_norm", "rope",
            "swiglu"]  # fmt: skip
@@ -27,8 +30,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
     """q [T, H, D], k and v [T, K, D], H a multiple of K -> [T, H, D]: causal, scaled by D^-0.5,
     each document by itself."""
     choice = launch.backend(q.device)
-    if choice == "twin":
-        return twins.attention(q, k, v, documents)
+    if choice == "reference":
+        return reference.attention(q, k, v, documents)
     if choice == "varlen":
         return _varlen(q, k, v, documents.cu_seqlens)
     return triton_attention.attention(q, k, v, documents.schedule)
@@ -56,37 +59,37 @@ def linear_cross_entropy(
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
-    is_twin = launch.backend(hidden.device) == "twin"
-    module = twins if is_twin else triton_cross_entropy
+    is_reference = launch.backend(hidden.device) == "reference"
+    module = reference if is_reference else triton_cross_entropy
     with torch.autocast(device, enabled=False):
         return module.linear_cross_entropy(hidden, head, targets, weights.float(), chunk)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x [.., d] / rms(x) * weight [d]; the mean of squares in fp32."""
-    if launch.backend(x.device) == "twin":
-        return twins.rms_norm(x, weight, eps)
+    if launch.backend(x.device) == "reference":
+        return reference.rms_norm(x, weight, eps)
     return triton_rms_norm.rms_norm(x, weight, eps)
 
 
 def add_rms_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """(rms_norm(x + added), x + added), all [.., d]: where the residual stream is read again."""
-    if launch.backend(x.device) == "twin":
+    if launch.backend(x.device) == "reference":
         x = x + added
-        return twins.rms_norm(x, weight, eps), x
+        return reference.rms_norm(x, weight, eps), x
     return triton_rms_norm.add_rms_norm(x, added, weight, eps)
 
 
 def rope(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """q [T, H, D] and k [T, K, D] rotated by tables [T, 1, D] fp32 (Su et al. 2021, in the
     two-halves layout), computed in fp32."""
-    if launch.backend(q.device) == "twin":
-        return twins.rope(q, k, cos, sin)
+    if launch.backend(q.device) == "reference":
+        return reference.rope(q, k, cos, sin)
     return triton_rope.rope(q, k, cos, sin)
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up, all of one shape."""
-    if launch.backend(gate.device) == "twin":
-        return twins.swiglu(gate, up)
+    if launch.backend(gate.device) == "reference":
+        return reference.swiglu(gate, up)
     return triton_swiglu.swiglu(gate, up)

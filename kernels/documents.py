@@ -33,7 +33,7 @@ class Documents:
 
     @cached_property
     def groups(self) -> list[tuple[Tensor, Tensor, int, int]]:
-        """For the twin: documents of similar length as (rows [t], slots [t], count, longest).
+        """For the reference: documents of similar length as (rows [t], slots [t], count, longest).
 
         Row position rows[i] of the packed tensor is slot slots[i] of the padded batch
         [count, longest].

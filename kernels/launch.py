@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 import torch
 
-SWITCH = "SCALE_OR_REASON_KERNELS"  # forces one of CHOICES; unset: triton on CUDA, else twin
-CHOICES = ("triton", "twin", "varlen")  # varlen: torch's varlen_attn, and Triton for the rest
+SWITCH = "SCALE_OR_REASON_KERNELS"  # forces one of CHOICES; unset: triton on CUDA, else reference
+CHOICES = ("triton", "reference", "varlen")  # varlen: torch's varlen_attn, and Triton for the rest
 FORCED = os.environ.get(SWITCH, "")
 
 # Tokens of a query tile, tokens of a key tile, warps, stages of the software pipeline, by head
@@ -38,15 +38,15 @@ ATTENTION = {
 
 def backend(device: torch.device) -> str:
     """What computes tensors of `device`: one of CHOICES."""
-    return FORCED or ("triton" if device.type == "cuda" else "twin")
+    return FORCED or ("triton" if device.type == "cuda" else "reference")
 
 
 def problems(device: str) -> list[str]:
     """What is wrong with the switch for a run on `device`, one line a mistake."""
     if FORCED and FORCED not in CHOICES:
         return [f"{SWITCH}={FORCED}: one of {', '.join(CHOICES)}"]
-    if (FORCED or device == "cuda") and FORCED != "twin" and not find_spec("triton"):
-        return [f"no Triton here: pip install triton, or set {SWITCH}=twin"]
+    if (FORCED or device == "cuda") and FORCED != "reference" and not find_spec("triton"):
+        return [f"no Triton here: pip install triton, or set {SWITCH}=reference"]
     is_interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if FORCED == "varlen" and device != "cuda":
         return [f"{SWITCH}=varlen needs a GPU; unset it"]

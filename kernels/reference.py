@@ -1,4 +1,4 @@
-"""What each kernel computes, in plain torch: its definition, its test, and its stand-in on a CPU.
+"""What each kernel computes, in plain torch: its definition, its test, and what runs on a CPU.
 
 Nothing here knows of Triton. Shapes and dtypes are those of the functions in kernels/__init__.py.
 """

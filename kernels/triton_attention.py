@@ -277,7 +277,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, schedule: Tensor) -> Tensor:
     width = q.shape[2]
     if width not in (16, 32, 64, 128):
         raise ValueError(
-            f"head width {width}: the kernels take 16, 32, 64 or 128; {SWITCH}=twin takes any"
+            f"head width {width}: the kernels take 16, 32, 64 or 128; {SWITCH}=reference takes any"
         )
     q, k, v = (x if x.stride(2) == 1 else x.contiguous() for x in (q, k, v))
     return attention_op(q, k, v, schedule)[0]

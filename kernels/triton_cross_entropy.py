@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from kernels.twins import head_in_chunks
+from kernels.reference import head_in_chunks
 
 CHUNK_BYTES = 2**30  # of logits at once: in bf16 3,533 tokens of Qwen's vocabulary
 BLOCK = 4096  # logits of one row that a program holds

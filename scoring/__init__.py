@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from data.benchmarks import BENCHMARKS
-from scoring import choice, ifeval, latex, number, span, summary
+from scoring import choice, ifeval, latex, number, qa, stated, summary
 
 LONGEST = 200_000  # characters that are looked at, the last ones: 32k tokens have about 130,000
 
@@ -29,7 +29,7 @@ def score(benchmark: str, item: dict, output: str) -> Score:
     no accuracy. Elsewhere value is correct. What comes before the last </think> does not count, and
     a <think> that never closes has no answer.
     """
-    text = latex.after_thinking(output)[-LONGEST:]
+    text = stated.after_thinking(output)[-LONGEST:]
     return SCORERS[BENCHMARKS[benchmark].scorer](BENCHMARKS[benchmark], item, text)
 
 
@@ -43,27 +43,27 @@ def by_choice(benchmark, item, text) -> Score:
 
 
 def by_latex(benchmark, item, text) -> Score:
-    found, how = latex.extract(text)
+    found, how = stated.extract(text)
     is_right = found is not None and latex.equivalent(found, benchmark.gold(item))
     return verdict(is_right, found, how)
 
 
 def by_number(benchmark, item, text) -> Score:
-    found, how = latex.extract(text)
+    found, how = stated.extract(text)
     is_right = found is not None and number.close(found, benchmark.gold(item), item["unit"])
     return verdict(is_right, found, how)
 
 
 def by_words(benchmark, item, text) -> Score:
-    found, how = span.extract(text)
-    gold = span.normalise(benchmark.gold(item))
-    return verdict(found is not None and span.normalise(found) == gold, found, how)
+    found, how = qa.extract(text)
+    gold = qa.normalise(benchmark.gold(item))
+    return verdict(found is not None and qa.normalise(found) == gold, found, how)
 
 
 def by_yes_no(benchmark, item, text) -> Score:
     """The first word of the answer, or of a text without one; both words in a box are neither."""
-    answer, how = span.extract(text)
-    words = re.findall(r"[a-z]+", (answer or text)[: span.LONGEST].lower())
+    answer, how = qa.extract(text)
+    words = re.findall(r"[a-z]+", (answer or text)[: qa.LONGEST].lower())
     said = words[0] if words and words[0] in ("yes", "no") else None
     if how == "boxed" and {"yes", "no"} <= set(words):
         said = None
@@ -72,22 +72,22 @@ def by_yes_no(benchmark, item, text) -> Score:
 
 
 def by_span(benchmark, item, text) -> Score:
-    found, how = span.extract(text)
-    measure = {"squad": span.squad, "coqa": span.coqa}[benchmark.scorer]
+    found, how = qa.extract(text)
+    measure = {"squad": qa.squad, "coqa": qa.coqa}[benchmark.scorer]
     exact, f1 = (0.0, 0.0) if found is None else measure(found, benchmark.gold(item))
     return Score(f1, exact > 0, found, f"{how}; exact match {exact:.3g}")
 
 
 def by_summary(benchmark, item, text) -> Score:
     """A box, or the whole text: a summary needs no mark to be one."""
-    found, how = span.extract(text)
+    found, how = qa.extract(text)
     if found is None and text.strip() and "\\boxed" not in text:
-        found, how = text.strip()[: span.LONGEST], "all of it"
+        found, how = text.strip()[: qa.LONGEST], "all of it"
     if found is None:
         return Score(0.0, False, None, "none")
     gold = benchmark.gold(item)
     rouge, bleu = summary.rouge_l(found, gold), summary.bleu4(found, gold)
-    is_same = span.normalise(found) == span.normalise(gold)
+    is_same = qa.normalise(found) == qa.normalise(gold)
     return Score(rouge, is_same, found, f"{how}; ROUGE-L {rouge:.4f}, BLEU-4 {bleu:.4f}")
 
 

@@ -10,8 +10,8 @@ Nothing is guessed: an answer that names no option, or several, is None.
 import re
 from functools import lru_cache
 
-from scoring import answers, latex
-from scoring.tokens import simple
+from scoring import latex, stated
+from scoring.latex.tokens import simple
 
 LETTERS = "ABCDEFGHIJ"
 LONGEST, EXPRESSION = 4_000, 200  # characters of a candidate that are read, and as mathematics
@@ -52,12 +52,12 @@ WIDE = str.maketrans({"：": ":", "，": ",", "。": ". ", "（": "(", "）": ")
 
 def extract(text: str, options: list[str]) -> str | None:
     """The letter of the option that `text` chooses, or None; options: their texts, in order."""
-    text = answers.after_thinking(text).translate(WIDE)
+    text = stated.after_thinking(text).translate(WIDE)
     options = [unlabelled(option[:LONGEST], LETTERS[i]) for i, option in enumerate(options)]
-    answer, how = answers.extract(text)
+    answer, how = stated.extract(text)
     if "box" in how:
         return chosen(answer, options) if answer else None
-    text = text[-answers.TAIL :]
+    text = text[-stated.TAIL :]
     for phrase in reversed(list(PHRASE.finditer(text))[-5:]):
         rest = text[phrase.end() : phrase.end() + LONGEST]
         for candidate in (rest.split("\n")[0], STOP.split(rest)[0]):

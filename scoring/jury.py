@@ -13,13 +13,13 @@ import sys
 from tqdm import tqdm
 
 import engine
-import hub
+from common import hub
 from data import benchmarks
 from data.chat import Chat, load_tokenizer
 from data.teacher import compiled
-from engine import Request, Sampling
+from engine.request import Request, Sampling
 from scoring import judge as jury
-from scoring import latex
+from scoring import stated
 
 
 def judge(plan, answers: dict, scores: dict) -> str:
@@ -51,7 +51,7 @@ def verdicts(plan, spec: str, answers: dict, scores: dict) -> dict:
         items = {item.id: item for item in plan.items[benchmark]}
         for row in rows:
             key = (benchmark, row["id"], row.get("sample", 0))
-            text = latex.after_thinking(answers[benchmark][key[1:]]["output"]).strip()
+            text = stated.after_thinking(answers[benchmark][key[1:]]["output"]).strip()
             if not text:
                 found[key] = False
                 continue
@@ -73,7 +73,7 @@ def verdicts(plan, spec: str, answers: dict, scores: dict) -> dict:
     machine = ("device", "dtype", "tensor_parallel", "data_parallel")
     settings = {"url": url} if url else {key: getattr(plan.options, key) for key in machine}
     kind = "server" if url else ("auto" if plan.options.engine == "server" else plan.options.engine)
-    with engine.open(kind, name, **settings) as e:
+    with engine.load(kind, name, **settings) as e:
         long = [request for request in requests if len(request.prompt) >= e.context]
         found |= {asked[request.id][0]: None for request in long}  # no verdict, and counted so
         requests = [request for request in requests if len(request.prompt) < e.context]

@@ -8,10 +8,10 @@ import itertools
 import math
 import re
 
-from scoring import latex
-from scoring.expressions import Unreadable, read
-from scoring.tokens import simple
-from scoring.values import Undefined, value
+from scoring.latex import equal
+from scoring.latex.tokens import simple
+from scoring.latex.tree import Unreadable, read
+from scoring.latex.values import Undefined, value
 
 LONGEST = 400  # characters of a prediction that is read
 POWER = re.compile(r"10\s*\^\s*\{?\s*([-+]?\d+)")
@@ -49,11 +49,11 @@ def numbers(pred: str, unit: str = "") -> list[float]:
     if not re.search(r"\d|π|\\pi|^\s*e\s*$", text := simple(pred)):
         return []
     try:
-        tree = latex.plain(read(pred))
+        tree = equal.plain(read(pred))
     except Unreadable:
         tail = re.split("[=≈]", text)[-1]
         return [float(n.replace(" ", "")) for n in NUMBER.findall(tail)[:1]]
-    units = dict.fromkeys([*latex.free(tree), "i"], 1) | (
+    units = dict.fromkeys([*equal.free(tree), "i"], 1) | (
         {"e": 1} if unit.strip(" $") == "e" else {}
     )
     found = []

@@ -12,8 +12,8 @@ import re
 import textwrap
 from pathlib import Path
 
-import checkpoint
 import flops
+from common import files
 from data.benchmarks import BENCHMARKS
 
 COUNTED = ("prompt_tokens", "generated_tokens", "finish_reason")  # of an answer, kept in its score
@@ -103,7 +103,7 @@ def write(folder: Path, settings: dict, scores: dict, config, jury: str = "") ->
     (folder / "scores").mkdir(exist_ok=True)
     for name, rows in scores.items():
         lines = "".join(json.dumps(row) + "\n" for row in rows)
-        checkpoint.write_whole(folder / "scores" / f"{name}.jsonl", lines)
+        files.write_atomic(folder / "scores" / f"{name}.jsonl", lines)
     kept = {key: settings[key] for key in ("model", "weights", "options", "engine")}
     kept["jury"] = jury
     before = read(folder / "scores.json")
@@ -114,13 +114,13 @@ def write(folder: Path, settings: dict, scores: dict, config, jury: str = "") ->
     evaluated = {"benchmarks": found, "families": of_families(found)}
     summary = read(folder / "summary.json")
     summary = summary or {"model": settings["model"], "parameters": flops.parameters(config)}
-    files = {
+    texts = {
         "scores.json": json.dumps({"settings": kept, **evaluated}, indent=2) + "\n",
         "scores.csv": as_csv(evaluated),
         "summary.json": json.dumps(summary | evaluated, indent=2) + "\n",
     }
-    for name, text in files.items():
-        checkpoint.write_whole(folder / name, text)
+    for name, text in texts.items():
+        files.write_atomic(folder / name, text)
     return f"{table(evaluated)}\nwrote {folder}/scores, scores.json, scores.csv, summary.json"
 
 

@@ -5,10 +5,10 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import cells
 import flops
-from cells import Cell
 from config import SCALES
+from sweep import trials as cells
+from sweep.trials import Cell
 
 # ---- the plan: the grid and its cost ----------------------------------------------------------
 

@@ -13,16 +13,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import checkpoint
-import cli
 import evaluate
 import flops
-import hub
-import prepare
 import train
+from common import cli, files, hub
 from config import CORPORA, SCALES, TEACHER, Config, Corpus
 from data import rows, toy
 from data.benchmarks import ITEMS, TOY
+from training import setup
 
 # Of a CPU core, to plan small runs with: FLOP/s of training and of decoding, seconds of a step and
 # of an evaluation besides (LOG.md); what a study has measured then corrects them.
@@ -98,7 +96,7 @@ def recipe(cell: Cell) -> dict:
     names = evaluate.selected(asks.benchmarks)
     made = {
         "train": {
-            **{k: v for k, v in vars(learns).items() if k not in prepare.OF_THE_MACHINE},
+            **{k: v for k, v in vars(learns).items() if k not in setup.OF_THE_MACHINE},
             "rates": student.lr,
             "model": dataclasses.asdict(student.config) if learns.init == "scratch" else None,
             "base": files_of(learns.init),
@@ -133,7 +131,7 @@ def write_stamp(o, cell: Cell, state: str, problem: str = ""):
     file = stamp_file(o, cell)
     file.parent.mkdir(parents=True, exist_ok=True)
     stamp = {"state": state, "problem": problem, "made": recipe(cell)}
-    checkpoint.write_whole(file, json.dumps(stamp, indent=2) + "\n")
+    files.write_atomic(file, json.dumps(stamp, indent=2) + "\n")
 
 
 CHANGED = {"train": "train anew", "answers": "ask anew", "scores": "score anew"}
@@ -195,7 +193,7 @@ def cost_of(o, cell: Cell) -> Cost:
     Raises hub.UserError where the pairs or the options of train.py are wrong.
     """
     t, origin = train.parse([*cell.train, "--out", f"{o.out}/none"])  # a run that is there, too
-    if problems := prepare.check_options(t, origin):
+    if problems := setup.check_options(t, origin):
         raise hub.UserError("\n".join(problems).replace(f"{o.out}/none", o.out))
     is_to_be_made = o.teacher and not Path(t.data).exists()
     is_here = not hub.is_hub_id(t.data) and not is_to_be_made
@@ -203,7 +201,7 @@ def cost_of(o, cell: Cell) -> Cost:
     if is_estimate:
         config, lengths = estimated(t, corpus_of(t.data) if is_here else known_corpus(t.data))
     else:
-        config, lengths = measured(prepare.prepare(t, origin))
+        config, lengths = measured(setup.prepare(t, origin))
     methods, answers = ("paper", "exact"), answers_like(lengths, asked(cell))
     learning = {
         m: sum(n * flops.train(config, [p + a], [a], method=m) for (_, p, a), n in lengths.items())

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from common import files
+
 SCRIPTS = ("generate", "train", "evaluate")
 TORCHRUN = "torch.distributed.run"
 PATIENCE = 120  # seconds for a job that is told to end to save what it has
@@ -49,7 +50,9 @@ def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Outc
     Yields how each ended, as they do. Ctrl-C and SIGTERM are passed on to the jobs, which save what
     they have; if this process is killed they end at once, as if killed too.
     """
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE), os.getenv("PYTHONPATH"))))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, (str(files.ROOT), os.getenv("PYTHONPATH")))
+    )
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not outlive a fork
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(SCRIPTS))
@@ -155,9 +158,9 @@ def call(script: str, arguments: list[str], threads: int) -> int:
 
 def spawn(script: str, arguments: list[str], gpus: list[int], children: list) -> int:
     programs = {"python": [sys.executable], "torchrun": [sys.executable, "-m", TORCHRUN]}
-    files = {f"{script}.py": str(HERE / f"{script}.py")}
+    paths = {f"{script}.py": str(files.ROOT / f"{script}.py")}
     program, *rest = typed(script, arguments, len(gpus))
-    command = [*programs[program], *(files.get(word, word) for word in rest)]
+    command = [*programs[program], *(paths.get(word, word) for word in rest)]
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
     child = subprocess.Popen(command, env={**os.environ, **seen})
     children.append(child)

@@ -98,7 +98,7 @@ def lively(base, tmp_path_factory):
 
 def metrics(folder, everything=False):
     """The lines of metrics.jsonl, without what differs from machine to machine."""
-    from checkpoint import OF_THE_MACHINE
+    from training.checkpoint import OF_THE_MACHINE
 
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return [

@@ -13,10 +13,11 @@ import pytest
 from conftest import ROOT, SHARED
 from test_hub import serve
 
-import hub
-from data import benchmarks, testsets
+from common import hub
+from data import benchmarks
+from data import items as testsets
 from data.benchmarks import BENCHMARKS, STUDY, TOY, few_shot, prompt
-from data.testsets import load
+from data.items import load
 
 REAL = SHARED / "benchmarks"
 BOX = " Make sure to put the answer (and only answer) inside \\boxed{}."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import hub
+from common import hub
 from data import toy
 from data.chat import Chat, load_tokenizer, template
 

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flops
-import hub
+from common import hub
 from config import SCALES
 from data import toy
 from data.chat import Chat, load_tokenizer
-from data.pack import NO_LOSS, balance, collate, pack
 from data.pairs import describe_pairs, load_pairs
-from data.plan import arrange, cut, make_plan, permutation, split, wsd
 from data.rows import read, scan_pairs
+from training.pack import NO_LOSS, balance, collate, pack
+from training.plan import arrange, cut, make_plan, permutation, split, wsd
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 import engine
-import hub
 import model as models
+from common import hub
 from data import toy
 from data.chat import Chat
-from engine import Request, Sampling, choose, text_of, top
+from engine import cache, decoder
+from engine.cache import greedy
+from engine.request import Request, Sampling, text_of
+from engine.sampling import choose, top
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def prompts(chat):
 
 def answers(folder, requests, **settings):
     """Completions of the built-in decoder, by id."""
-    with engine.open("torch", folder, **settings) as e:
+    with engine.load("torch", folder, **settings) as e:
         return {c.id: c for c in e.complete(requests)}
 
 
@@ -53,7 +56,7 @@ def test_p26_greedy_equals_one_at_a_time_decoding(options, lively, chat, prompts
     reasons = set()
     for request in requests:
         most, stop = request.sampling.max_new, request.sampling.stop_ids
-        ids = models.greedy(model, [request.prompt], most, stop, chat.ids_in_use)[0]
+        ids = greedy(model, [request.prompt], most, stop, chat.ids_in_use)[0]
         c = found[request.id]
         assert c.ids == ids and c.generated_tokens == len(ids)
         assert c.prompt_tokens == len(request.prompt)
@@ -129,7 +132,7 @@ def test_requests_are_taken_as_places_become_free(lively, prompts):
             taken.append(i)
             yield Request(str(i), prompt, Sampling(5 + i))
 
-    with engine.open("torch", lively, batch=4) as e:
+    with engine.load("torch", lively, batch=4) as e:
         for done, _ in enumerate(e.complete(source()), 1):
             assert len(taken) <= done + 4
     assert len(taken) == len(prompts)
@@ -139,7 +142,7 @@ def test_the_cache_stays_within_its_tokens_and_sequences_that_step_back_are_fini
     lively, prompts, monkeypatch
 ):
     sizes, popped = [], []
-    resize, make_room = models.Cache.resize, engine.Torch.make_room
+    resize, make_room = cache.Cache.resize, decoder.Torch.make_room
 
     def recording(cache, places, room):
         sizes.append(places * room)
@@ -149,8 +152,8 @@ def test_the_cache_stays_within_its_tokens_and_sequences_that_step_back_are_fini
         make_room(self, waiting, flight, cache)
         popped.append(len(waiting))
 
-    monkeypatch.setattr(models.Cache, "resize", recording)
-    monkeypatch.setattr(engine.Torch, "make_room", counting)
+    monkeypatch.setattr(cache.Cache, "resize", recording)
+    monkeypatch.setattr(decoder.Torch, "make_room", counting)
     requests = [Request(str(i), p, Sampling(400), i) for i, p in enumerate(prompts[:20])]
     few = answers(lively, requests, cache_tokens=2048)
     assert max(sizes) <= 2048 and max(popped) > 1
@@ -158,7 +161,7 @@ def test_the_cache_stays_within_its_tokens_and_sequences_that_step_back_are_fini
 
 
 def test_a_prompt_without_room_is_told_and_an_answer_ends_with_the_context(base, lively, prompts):
-    with engine.open("torch", lively, cache_tokens=512) as e:
+    with engine.load("torch", lively, cache_tokens=512) as e:
         assert e.context == 512
         c = next(e.complete([Request("r", prompts[1] * 5, Sampling(5000))]))
         assert c.finish_reason == "length" and c.prompt_tokens + c.generated_tokens == 512
@@ -166,7 +169,7 @@ def test_a_prompt_without_room_is_told_and_an_answer_ends_with_the_context(base,
             with pytest.raises(hub.UserError, match="r: a prompt of"):
                 list(e.complete([Request("r", bad, Sampling(5))]))
     with pytest.raises(hub.UserError, match="did you mean torch"):
-        with engine.open("troch", lively):
+        with engine.load("troch", lively):
             pass
 
 

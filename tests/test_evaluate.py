@@ -13,17 +13,18 @@ import made
 import pytest
 from conftest import ROOT
 
-import checkpoint
 import engine
 import evaluate
 import flops
-import hub
 import model as models
-import scoreboard
+from common import files, hub
 from config import Config
 from data import benchmarks, toy
 from data.benchmarks import STUDY, TOY
 from data.chat import Chat, load_tokenizer
+from engine import decoder
+from engine.cache import greedy
+from scoring import scoreboard
 
 FIELDS = {"n", "accuracy", "stderr", "prompt_tokens", "generated_tokens", "generated_tokens_right",
           "generated_tokens_wrong", "inference_flops", "truncated", "no_answer",
@@ -102,7 +103,7 @@ def test_a_students_answers_are_the_greedy_ones_and_its_summary_grows(student, t
     for name in TOY:
         for row in rows(run_folder, name):
             prompt = chat.prompt(row["prompt"])
-            ids = models.greedy(model, [prompt], 120, chat.stop_ids, chat.ids_in_use)[0]
+            ids = greedy(model, [prompt], 120, chat.stop_ids, chat.ids_in_use)[0]
             assert row["generated_tokens"] == len(ids) and row["prompt_tokens"] == len(prompt)
             text = chat.decode(ids).replace("<|im_end|>", "").replace("<|endoftext|>", "")
             assert row["output"] == text
@@ -155,7 +156,7 @@ def test_base_models_get_demonstrations_and_stop_at_the_next_question(base, fold
             text = " So \\boxed{7}. Then \\boxed{1,200}."
             yield engine.Completion(r.id, text, [1], "stop", len(r.prompt), 1)
 
-    monkeypatch.setattr(engine.Torch, "complete", complete)
+    monkeypatch.setattr(decoder.Torch, "complete", complete)
     names = "gsm8k,ifeval,scibench"
     arguments = (base, "--data-dir", folder, "--benchmarks", names, "--shots", 1)
     assert run(*arguments, "--out", tmp_path / "out") == 0
@@ -211,14 +212,14 @@ def test_kill_9_loses_no_answer_and_doubles_none(student, tmp_path):
 
 def test_more_items_and_more_benchmarks_ask_only_what_is_missing(student, tmp_path, monkeypatch):
     out, asked = copy(student, tmp_path), []
-    complete = engine.Torch.complete
+    complete = decoder.Torch.complete
 
     def counted(self, requests):
         requests = list(requests)
         asked.append(len(requests))
         return complete(self, requests)
 
-    monkeypatch.setattr(engine.Torch, "complete", counted)
+    monkeypatch.setattr(decoder.Torch, "complete", counted)
     for names, limit in (("toy_sort", 4), ("toy_sort", 10), ("toy_sort,toy_add", 10)):
         assert run(out, "--benchmarks", names, "--limit", limit, "--max-new", 40) == 0
     assert asked == [4, 6, 10]
@@ -249,7 +250,7 @@ def test_rescore_needs_no_model(student, tmp_path, monkeypatch):
     summary, answers = (out / "summary.json").read_text(), content(out / "answers")
     shutil.rmtree(out / "model")
     shutil.rmtree(out / "scores")
-    monkeypatch.setattr(engine, "open", None)
+    monkeypatch.setattr(engine, "load", None)
     assert run(out, "--benchmarks", "all,toy", "--rescore") == 0
     assert (out / "summary.json").read_text() == summary and len(
         rows(out, "toy_add", "scores")
@@ -325,7 +326,7 @@ def test_a_jury_decides_and_the_rules_stay_beside_it(base, folder, tmp_path, mon
 
 
 def test_a_judge_without_chatml_is_asked_by_its_own_template(base, tmp_path):
-    import jury
+    from scoring import jury
 
     model = shutil.copytree(base, tmp_path / "judge")
     fields = json.loads((model / "tokenizer.json").read_text())
@@ -391,14 +392,14 @@ def test_broken_summaries_and_full_disks_lose_nothing(student, tmp_path, capsys,
     said = told(capsys, out, "--benchmarks", "toy_add", "--limit", 2)
     assert "summary.json: cannot be read" in said and not (out / "answers").exists()
     (out / "summary.json").write_text(summary)
-    whole = checkpoint.write_whole
+    whole = files.write_atomic
 
     def full(path, text):
         if path.name == "scores.json":
             raise OSError(28, "No space left on device")
         whole(path, text)
 
-    monkeypatch.setattr(checkpoint, "write_whole", full)
+    monkeypatch.setattr(files, "write_atomic", full)
     assert run(out, "--benchmarks", "toy_add", "--limit", 2) == 1
     assert "No space left on device; the same command goes on" in capsys.readouterr().err
     monkeypatch.undo()
@@ -464,10 +465,10 @@ def test_rescore_without_answers_is_told(student, tmp_path, capsys):
 
 
 def test_two_at_once_are_refused(student, tmp_path, capsys):
-    import checkpoint
+    from common import files
 
     out = copy(student, tmp_path)
-    with checkpoint.only_run(out / "answers"):
+    with files.exclusive(out / "answers"):
         said = told(capsys, out, "--benchmarks", "toy", "--limit", 1)
     assert "another process is at work there" in said
 

@@ -10,9 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import flops
-import hub
 import model as m
+from common import hub
 from config import CORPORA, SCALES, TEACHER, Config, Mixture
+from engine.cache import greedy
 
 SMALL = dict(vocab_size=160, hidden_size=32, intermediate_size=72, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, head_dim=8)  # fmt: skip
@@ -118,7 +119,7 @@ def test_p15_exact_inference_equals_torchs_counter_over_prefill_and_cached_decod
     ids = torch.randint(0, 160, (prompt,)).tolist()
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         # the last id of an answer is chosen, not read: one more makes `generated` steps
-        answer = m.greedy(model, [ids], generated + 1, (), 160)[0]
+        answer = greedy(model, [ids], generated + 1, (), 160)[0]
     assert len(answer) == generated + 1
     L, H, D = config.num_hidden_layers, config.num_attention_heads, config.head_dim
     masked = L * 4 * H * D * (prompt * (prompt - 1) // 2)  # counted in prefill, but masked

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import frontier
+from analysis import frontier
 
 COSTS = np.array([1.0, 10.0, 10.0, 100.0, 100.0, 1000.0])
 ACCURACY = np.array([0.2, 0.4, 0.3, 0.5, 0.5, 0.45])

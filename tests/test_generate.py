@@ -15,8 +15,7 @@ import pytest
 from conftest import ROOT, SHARED
 
 import generate
-import hub
-import remote
+from common import hub
 from data import toy
 from data.answers import FILTERS, Answers, loops
 from data.chat import template
@@ -372,7 +371,9 @@ def test_a_server_that_fails_midway_leaves_what_was_written_to_go_on_from(
 ):
     from test_server import Fake
 
-    monkeypatch.setattr(remote, "PAUSE", 0.01)
+    from engine import server
+
+    monkeypatch.setattr(server, "PAUSE", 0.01)
     fake, out = Fake(), tmp_path / "pairs"
     arguments = ("--teacher", lively, "--prompts", prompts, "--filters", "", "--out", out,
                  "--engine", "server", "--url", fake.url, "--served-name", "t", "--retries", 1,

@@ -194,7 +194,7 @@ def test_p21_a_compiled_block_is_one_graph_for_rows_of_any_documents(forced, rec
 
     model, rows = m.initialise(m.build(TINY), 0), [row_of(37, 20), row_of(50, 1, 30, 9)]
     eager = []
-    forced("twin")
+    forced("reference")
     for row in rows:
         loss = model(*row)
         loss.backward()
@@ -241,7 +241,7 @@ def test_a_block_keeps_for_its_backward_what_the_docs_say(forced):
 
 
 def test_two_steps_of_train_py_are_those_of_the_twin(forced, cache, tmp_path, monkeypatch):
-    gradients, backward = {"twin": [], "triton": []}, train.backward
+    gradients, backward = {"reference": [], "triton": []}, train.backward
 
     def watched(run, model, step, device):
         result = backward(run, model, step, device)
@@ -255,25 +255,25 @@ def test_two_steps_of_train_py_are_those_of_the_twin(forced, cache, tmp_path, mo
                      "--batch", "2", "--val", "0", "--show", "0", "--cache",
                      str(cache)]  # fmt: skip
         assert train.main([*arguments, "--out", str(tmp_path / choice)]) == 0
-    ours, twins = metrics(tmp_path / "triton"), metrics(tmp_path / "twin")
+    ours, theirs = metrics(tmp_path / "triton"), metrics(tmp_path / "reference")
     for name in ("loss", "grad_norm"):
-        assert [x[name] for x in ours] == pytest.approx([x[name] for x in twins], rel=1e-5)
-    for ours, twins in zip(gradients["triton"], gradients["twin"], strict=True):
-        for name, twin in twins.items():
+        assert [x[name] for x in ours] == pytest.approx([x[name] for x in theirs], rel=1e-5)
+    for ours, theirs in zip(gradients["triton"], gradients["reference"], strict=True):
+        for name, twin in theirs.items():
             assert (ours[name] - twin).abs().max() <= 1e-5 * twin.abs().max() + 1e-7, name
-    assert len(gradients["twin"]) == 2
-    assert any(not torch.equal(ours[name], twins[name]) for name in ours)  # not the same code
-    close_weights(tmp_path / "twin", tmp_path / "triton", 1e-5)
+    assert len(gradients["reference"]) == 2
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours)  # not the same code
+    close_weights(tmp_path / "reference", tmp_path / "triton", 1e-5)
 
 
 @pytest.mark.parametrize(
     "choice, device, words",
     [
-        ("tritn", "cpu", "one of triton, twin, varlen"),
+        ("tritn", "cpu", "one of triton, reference, varlen"),
         ("varlen", "cpu", "needs a GPU"),
         ("triton", "cpu", "TRITON_INTERPRET=1"),
         ("", "cpu", None),
-        ("twin", "cuda", None),
+        ("reference", "cuda", None),
     ],
 )
 def test_a_switch_that_cannot_work_is_refused(forced, monkeypatch, choice, device, words):
@@ -281,7 +281,7 @@ def test_a_switch_that_cannot_work_is_refused(forced, monkeypatch, choice, devic
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     found = launch.problems(device)
     assert (not found) if words is None else words in found[0]
-    assert launch.backend(torch.device(device)) == (choice or "twin")
+    assert launch.backend(torch.device(device)) == (choice or "reference")
 
 
 def test_a_wrong_switch_is_a_users_mistake(forced, capsys, tmp_path):
@@ -295,7 +295,7 @@ def test_a_wrong_switch_is_a_users_mistake(forced, capsys, tmp_path):
 def test_head_widths_that_no_kernel_takes_are_refused(forced):
     forced("triton")
     x = torch.randn(4, 1, 24)
-    with pytest.raises(ValueError, match="head width 24.*SCALE_OR_REASON_KERNELS=twin"):
+    with pytest.raises(ValueError, match="head width 24.*SCALE_OR_REASON_KERNELS=reference"):
         kernels.attention(x, x, x, Documents(torch.tensor([0, 4], dtype=torch.int32)))
 
 

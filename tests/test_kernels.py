@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import kernels
 import model as m
 from config import SCALES, Config
-from kernels import Documents, launch, twins
+from kernels import Documents, launch, reference
 
 triton = pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -59,7 +59,7 @@ def off_by(ours, exact):
 def judge(ours, twin, inputs, gradients, dtype, exact=None):
     """`ours` against the twin's formula in fp64: 1e-5 in fp32; else twice the twin's own error."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "FORCED", "twin")
+        patch.setattr(launch, "FORCED", "reference")
         wide = [x.double() if x.is_floating_point() else x for x in inputs]
         exact = run(exact or twin, wide, [g.double() for g in gradients])
         allowed = off_by(run(twin, inputs, gradients), exact)
@@ -101,7 +101,7 @@ def check_attention(heads, kv_heads, width, lengths, dtype, empty=0, apart=False
         assert not q.is_contiguous()
     judge(
         lambda *x: kernels.attention(*x, documents),
-        lambda *x: twins.attention(*x, documents),
+        lambda *x: reference.attention(*x, documents),
         (q, k, v), (random(T, heads, width, dtype=dtype),), dtype,
         exact=lambda *x: plain_attention(*x, lengths),
     )  # fmt: skip
@@ -215,7 +215,7 @@ def check_cross_entropy(tokens, vocabulary, dtype, chunk=16):
 
     judge(
         lambda h, w: kernels.linear_cross_entropy(h, w, targets, weights, chunk),
-        lambda h, w: twins.linear_cross_entropy(h, w, targets, weights, chunk),
+        lambda h, w: reference.linear_cross_entropy(h, w, targets, weights, chunk),
         (hidden, head), (torch.rand(()) + 0.5,), dtype, exact=plain,
     )  # fmt: skip
 
@@ -277,7 +277,7 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.
 def test_rms_norm(shape, dtype):
     x, weight, gradient = random(*shape), random(shape[-1]), random(*shape)
     inputs = [t.to(dtype) for t in (x, weight)]
-    judge(lambda *t: kernels.rms_norm(*t, 1e-6), lambda *t: twins.rms_norm(*t, 1e-6), inputs,
+    judge(lambda *t: kernels.rms_norm(*t, 1e-6), lambda *t: reference.rms_norm(*t, 1e-6), inputs,
           (gradient.to(dtype),), dtype, exact=plain_norm)  # fmt: skip
 
 
@@ -287,7 +287,7 @@ def test_add_rms_norm(dtype):
     gradients = [random(37, 96, dtype=dtype) for _ in range(2)]
 
     def twin(x, added, weight):
-        return twins.rms_norm(x + added, weight, 1e-6), x + added
+        return reference.rms_norm(x + added, weight, 1e-6), x + added
 
     def exact(x, added, weight):
         return plain_norm(x + added, weight), x + added
@@ -313,7 +313,7 @@ def test_rope(width, dtype):
         c, s = cos[..., : width // 2], sin[..., : width // 2]
         return torch.cat((a * c - b * s, b * c + a * s), -1)
 
-    judge(lambda *x: kernels.rope(*x, cos, sin), lambda *x: twins.rope(*x, cos, sin), (q, k),
+    judge(lambda *x: kernels.rope(*x, cos, sin), lambda *x: reference.rope(*x, cos, sin), (q, k),
           (torch.randn_like(q), torch.randn_like(k)), dtype,
           exact=lambda q, k: (turned(q), turned(k)))  # fmt: skip
 
@@ -322,4 +322,4 @@ def test_rope(width, dtype):
 @pytest.mark.parametrize("shape", [(37, 96), (3, 2048), (1,)], ids=str)
 def test_swiglu(shape, dtype):
     gate, up, gradient = (random(*shape, dtype=dtype) for _ in range(3))
-    judge(kernels.swiglu, twins.swiglu, (gate, up), (gradient,), dtype)
+    judge(kernels.swiglu, reference.swiglu, (gate, up), (gradient,), dtype)

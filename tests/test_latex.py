@@ -12,8 +12,9 @@ from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring import latex
-from scoring.expressions import Unreadable, read
+from scoring import latex, stated
+from scoring.latex import equal
+from scoring.latex.tree import Unreadable, read
 
 EQUAL = r"""
 5 | \dfrac{10}{2}
@@ -742,7 +743,7 @@ FOUND = [
 
 @pytest.mark.parametrize("text, answer, how", FOUND)
 def test_the_answer_is_found_and_how_is_said(text, answer, how):
-    assert latex.extract(text) == (answer, how)
+    assert stated.extract(text) == (answer, how)
 
 
 def test_the_last_box_is_the_answer():
@@ -900,7 +901,7 @@ def test_hostile_answers_are_scored_in_under_a_second_and_nothing_is_run(
     monkeypatch.chdir(tmp_path)
     text = HOSTILE[name]
     for call in (
-        lambda: latex.extract(text),
+        lambda: stated.extract(text),
         lambda: latex.extract_boxed(text),
         lambda: latex.equivalent(text, r"\frac{x+1}{2}"),
         lambda: latex.equivalent(text + "+1", text),
@@ -937,7 +938,7 @@ answers = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 @given(st.one_of(answers, st.text(max_size=60)), answers)
 def test_any_two_texts_are_compared_without_an_exception(a, b):
     assert latex.equivalent(a, b) in (True, False)
-    latex.extract(a + b)
+    stated.extract(a + b)
 
 
 @settings(max_examples=300, deadline=1_000)
@@ -950,10 +951,10 @@ def test_equality_without_equations_is_symmetric(a, b):
 @given(answers)
 def test_what_can_be_read_equals_itself(text):
     try:
-        tree = latex.plain(read(text))
+        tree = equal.plain(read(text))
     except Unreadable:
         return
-    assert latex.same(tree, tree) and latex.equivalent(f"${text} $", text)
+    assert equal.same(tree, tree) and latex.equivalent(f"${text} $", text)
 
 
 @settings(max_examples=200, deadline=1_000)

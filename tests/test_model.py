@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import hub
 import model as m
+from common import hub
 from config import Config
+from engine.cache import greedy
 from kernels import Documents, linear_cross_entropy
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -256,7 +257,7 @@ def test_decoding_with_a_cache_equals_reading_the_whole_text_again(name, tmp_pat
     model = m.load(reference(name, tmp_path)[1])
     prompts = [torch.randint(0, 96, (n,)).tolist() for n in (1, 9, 30)]
     stop = {5, 6, 7}
-    answers = m.greedy(model, prompts, 20, stop, ids_in_use=90)
+    answers = greedy(model, prompts, 20, stop, ids_in_use=90)
     for prompt, answer in zip(prompts, answers, strict=True):
         text = list(prompt)
         for token in answer:
@@ -269,8 +270,8 @@ def test_decoding_with_a_cache_equals_reading_the_whole_text_again(name, tmp_pat
 
 def test_p13_phantom_ids_are_never_taken(tmp_path):
     model = m.load(reference("qwen2-untied", tmp_path)[1])
-    free = m.greedy(model, [[1, 2, 3]], 30, set(), ids_in_use=96)[0]
-    kept = m.greedy(model, [[1, 2, 3]], 30, set(), ids_in_use=max(free))[0]
+    free = greedy(model, [[1, 2, 3]], 30, set(), ids_in_use=96)[0]
+    kept = greedy(model, [[1, 2, 3]], 30, set(), ids_in_use=max(free))[0]
     assert max(free) > max(kept)
 
 

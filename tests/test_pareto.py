@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 import flops
-import intervals
 import pareto
-import runs as runs_module
+from analysis import intervals, published
+from analysis import runs as runs_module
 from config import SCALES
-from data import published
 
 SIZES = {"toy-xs": 1e4, "toy-s": 4e4, "toy-m": 1e5, "toy-l": 3e5, "toy-xl": 5e5}
 FAMILIES = {"math-oe": ["gsm8k", "math_500"], "general-mc": ["winogrande"]}

@@ -16,11 +16,11 @@ import torch
 from conftest import ROOT, close_weights, metrics, weights
 from safetensors.torch import load_file
 
-import prepare
 import train
 from data import toy
-from data.pack import pack
-from data.plan import permutation
+from training import setup
+from training.pack import pack
+from training.plan import permutation
 
 # 5 steps of mixed formats, the last one smaller
 FEW = ("--scale", "toy-s", "--format", "mixed", "--ratio", 0.5, "--lr", 1e-4, "--max-len", 200,
@@ -63,7 +63,7 @@ def test_p3_p20_any_ranks_rows_and_options_are_the_same_run(
     row_tokens = {(1, 1): 4096, (1, 2): 1100, (2, 1): 4096, (2, 2): 640, (4, 1): 4096, (4, 2): 260}
     options = ["--row-tokens", row_tokens[ranks, accumulation], "--checkpointing", checkpointing]
     options += ["--compile"] * compiled
-    plan = prepare.prepare(*train.parse([*map(str, FEW), "--cache", str(cache)])).plan
+    plan = setup.prepare(*train.parse([*map(str, FEW), "--cache", str(cache)])).plan
     for step in plan.steps[:-1]:
         lengths, _ = plan.lengths(step.samples, step.formats)
         shares = pack(lengths, lengths, ranks, row_tokens[ranks, accumulation])
@@ -278,7 +278,9 @@ import sys, torch
 import torch.distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
 import os
-import checkpoint, flops, model as models, ranks
+import flops, model as models
+from common import parallel
+from training import checkpoint
 from config import SCALES
 
 os.environ.update(RANK="3", WORLD_SIZE="8")
@@ -287,7 +289,7 @@ for scale in ("0.5b", "1.5b", "3b", "7b", "14b"):
     config = SCALES[scale].config
     with torch.device("meta"):
         model = models.Transformer(config)
-    ranks.shard(model, "fp32")
+    parallel.shard(model, "fp32")
     parameters = dict(model.named_parameters())
     optimizer = torch.optim.AdamW(parameters.values(), fused=False, foreach=False)
     for parameter in parameters.values():
@@ -312,15 +314,16 @@ def test_the_five_students_shard_on_8_ranks_without_weights():
 
 LOAD = """
 import os, sys, torch, resource
-import model as models, ranks
+import model as models
+from common import parallel
 from config import Config
 
-ranks.start("cpu")
+parallel.start("cpu")
 mine = [0]
 
 def wrap(model):
-    ranks.shard(model, "fp32")
-    mine[0] = sum(ranks.local(p).numel() * 4 for p in model.parameters())
+    parallel.shard(model, "fp32")
+    mine[0] = sum(parallel.local(p).numel() * 4 for p in model.parameters())
 
 def anonymous():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -328,9 +331,9 @@ def anonymous():
 
 before = anonymous()
 models.load(sys.argv[1], before_memory=wrap)
-if ranks.rank() == 0:
+if parallel.rank() == 0:
     print((anonymous() - before) / mine[0], mine[0])
-ranks.leave(0)
+parallel.leave(0)
 """
 
 

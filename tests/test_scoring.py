@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scoring
-from data import benchmarks, testsets
+from data import benchmarks
+from data import items as testsets
 from data.benchmarks import BENCHMARKS, STUDY, TOY
-from scoring import judge, score, span, summary
+from scoring import judge, qa, score, summary
 
 # ---- spans ----------------------------------------------------------------------------------
 
@@ -54,7 +55,7 @@ SQUAD = [
 
 @pytest.mark.parametrize(("pred", "golds", "exact", "f1"), SQUAD)
 def test_squad(pred, golds, exact, f1):
-    assert span.squad(pred, golds) == pytest.approx((exact, f1))
+    assert qa.squad(pred, golds) == pytest.approx((exact, f1))
 
 
 @pytest.mark.parametrize(("pred", "golds", "exact", "f1"), [
@@ -74,7 +75,7 @@ def test_squad(pred, golds, exact, f1):
     ("two cats", ["two cats", "two", "cats", "2"], 3 / 4, (1 + 1 + 1 + 2 / 3) / 4),
 ])  # fmt: skip
 def test_coqa_leaves_each_gold_out_in_turn(pred, golds, exact, f1):
-    assert span.coqa(pred, golds) == pytest.approx((exact, f1))
+    assert qa.coqa(pred, golds) == pytest.approx((exact, f1))
 
 
 @pytest.mark.parametrize(("text", "answer", "how"), [
@@ -103,16 +104,16 @@ def test_coqa_leaves_each_gold_out_in_turn(pred, golds, exact, f1):
     ("The answer is \\boxed{Denver", None, "none"),
 ])  # fmt: skip
 def test_spans_are_found(text, answer, how):
-    assert span.extract(text) == (answer, how)
+    assert qa.extract(text) == (answer, how)
 
 
 @given(st.text(max_size=80), st.lists(st.text(max_size=80), min_size=1, max_size=4))
 def test_span_scores_are_shares_and_symmetric(pred, golds):
-    for measure in (span.squad, span.coqa):
+    for measure in (qa.squad, qa.coqa):
         assert all(0 <= value <= 1 for value in measure(pred, golds))
         assert measure(pred, golds[:1]) == measure(golds[0], [pred])
-    exact, f1 = span.squad(pred, golds)
-    assert exact <= f1 or not span.normalise(pred)
+    exact, f1 = qa.squad(pred, golds)
+    assert exact <= f1 or not qa.normalise(pred)
 
 
 # ---- summaries ------------------------------------------------------------------------------
@@ -211,8 +212,8 @@ def check_items(name, rows, distinct=True):
                 found = score(name, row, text.format(gold))
                 assert found.correct, (name, form, gold, found)
                 if name == "coqa":  # each gold against the others, as each human was measured
-                    alone = len({span.normalise(g) for g in golds}) == 1
-                    assert found.value == (1 if alone else span.coqa(gold, golds_all(name, row))[1])
+                    alone = len({qa.normalise(g) for g in golds}) == 1
+                    assert found.value == (1 if alone else qa.coqa(gold, golds_all(name, row))[1])
                 else:
                     assert found.value == 1, (name, form, gold, found)
         wrong = [benchmarks.LETTERS[k] for k in range(len(options(row)))]
@@ -337,7 +338,7 @@ def test_no_output_raises(text):
 
 
 def test_nothing_a_model_wrote_can_run():
-    for module in (scoring, span, summary, judge, scoring.ifeval, scoring.sentences):
+    for module in (scoring, qa, summary, judge, scoring.ifeval, scoring.sentences):
         source = inspect.getsource(module)
         for word in ("eval(", "exec(", "import os", "subprocess", "sympy", "pickle"):
             assert word not in source, (module, word)

@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import engine
-import hub
-from engine import Request, Sampling
+from common import hub
+from engine import server as engine_server
+from engine.request import Request, Sampling
 
 SAMPLING = Sampling(9, temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, stop_ids=(5,), stop=("x",))
 
@@ -81,9 +82,8 @@ def server():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pauses before a retry a hundredth as long."""
-    import remote
 
-    monkeypatch.setattr(remote, "PAUSE", 0.01)
+    monkeypatch.setattr(engine_server, "PAUSE", 0.01)
 
 
 def requests(count):
@@ -91,7 +91,7 @@ def requests(count):
 
 
 def test_every_request_is_answered_once_by_bounded_threads_and_explicit_fields(server):
-    with engine.open("server", "t", url=server.url, batch=4) as e:
+    with engine.load("server", "t", url=server.url, batch=4) as e:
         found = {c.id: c for c in e.complete(iter(requests(40)))}
     assert {c.text for c in found.values()} == {f"{i + 1} 2" for i in range(40)}
     assert found["r3"].finish_reason == "stop" and found["r3"].generated_tokens == 3
@@ -106,7 +106,7 @@ def test_every_request_is_answered_once_by_bounded_threads_and_explicit_fields(s
                                    "hang up", "sleep"])  # fmt: skip
 def test_what_passes_is_tried_again(fault, server):
     server.faults = [fault] * 3
-    with engine.open("server", "t", url=server.url, batch=2, timeout=0.5) as e:
+    with engine.load("server", "t", url=server.url, batch=2, timeout=0.5) as e:
         assert len({c.id for c in e.complete(requests(6))}) == 6
     assert len(server.bodies) == 9
 
@@ -114,14 +114,14 @@ def test_what_passes_is_tried_again(fault, server):
 @pytest.mark.parametrize("fault", [429, 500, "garbage", "hang up", "sleep"])
 def test_what_does_not_pass_is_told(fault, server):
     server.faults = [fault] * 100
-    with engine.open("server", "t", url=server.url, batch=1, timeout=0.2, retries=2) as e:
+    with engine.load("server", "t", url=server.url, batch=1, timeout=0.2, retries=2) as e:
         with pytest.raises(hub.UserError, match="no answer after 3 tries"):
             list(e.complete(requests(3)))
 
 
 def test_a_refusal_is_not_tried_again(server):
     server.faults = [400]
-    with engine.open("server", "t", url=server.url, batch=1) as e:
+    with engine.load("server", "t", url=server.url, batch=1) as e:
         with pytest.raises(hub.UserError, match="400"):
             list(e.complete(requests(1)))
     assert len(server.bodies) == 1
@@ -129,20 +129,20 @@ def test_a_refusal_is_not_tried_again(server):
 
 def test_a_server_that_is_down_a_wrong_name_and_no_url_are_told(server):
     with pytest.raises(hub.UserError, match="no model u there; it has t"):
-        with engine.open("server", "u", url=server.url):
+        with engine.load("server", "u", url=server.url):
             pass
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
         with pytest.raises(hub.UserError, match="Is the server up"):
-            with engine.open("server", "t", url=url, retries=1):
+            with engine.load("server", "t", url=url, retries=1):
                 pass
     with pytest.raises(hub.UserError, match="not given"):
-        with engine.open("server", "t"):
+        with engine.load("server", "t"):
             pass
 
 
 def test_a_prompt_longer_than_the_server_reads_is_told(server):
-    with engine.open("server", "t", url=server.url) as e:
+    with engine.load("server", "t", url=server.url) as e:
         with pytest.raises(hub.UserError, match="long: a prompt of 100 tokens"):
             list(e.complete([Request("long", [1] * 100, SAMPLING)]))

@@ -15,14 +15,14 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-import cells
-import checkpoint
 import flops
 import study
-import workers
+from common import files
 from config import CORPORA, SCALES
 from data import toy
 from data.benchmarks import ITEMS, STUDY
+from sweep import trials as cells
+from sweep import workers
 
 TINY = ("--scales", "toy-xs,toy-s", "--arms", "ift,reasoning,mixed-0.5@toy-xs", "--seeds", "0")
 SHORT = ("--train", "--samples 64 --val 16 --max-len 256", "--evaluate", "--limit 4 --max-new 24")
@@ -303,7 +303,7 @@ def test_pairs_that_are_away_for_a_moment_cost_nothing(undisturbed, tmp_path):
 
 def test_a_run_at_work_elsewhere_is_left_alone(tmp_path):
     out = tmp_path / "out"
-    with checkpoint.only_run(out / "toy/toy-xs-ift-s0"):
+    with files.exclusive(out / "toy/toy-xs-ift-s0"):
         done = run(*tiny(out, "--arms", "ift"))
         assert "elsewhere" in done.out and "FAILED" not in done.out
         assert not (out / "toy/toy-xs-ift-s0/config.json").exists()

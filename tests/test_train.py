@@ -13,20 +13,19 @@ from conftest import SHARED, metrics, weights
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-import checkpoint
-import cli
-import hub
 import model as models
-import prepare
 import train
+from common import cli, hub
 from data import toy
+from engine.cache import greedy
+from training import checkpoint, setup
 
 TOY = ("--scale", "toy-xs", "--format", "reasoning", "--val", "16", "--show", "0",
        "--batch", "32")  # fmt: skip
 
 
 def prepared(*arguments):
-    return prepare.prepare(*train.parse([str(a) for a in arguments]))
+    return setup.prepare(*train.parse([str(a) for a in arguments]))
 
 
 def same(a, b):
@@ -242,7 +241,7 @@ def test_p11_p12_the_export_stops_and_renders_in_transformers(base, cache, tmp_p
     answer = theirs.generate(torch.tensor([prompt]), max_new_tokens=60, do_sample=False)
     answer = answer[0, len(prompt) :].tolist()
     assert answer[-1] == chat.end and len(answer) < 60  # it stops
-    assert models.greedy(ours, [prompt], 60, chat.stop_ids, chat.ids_in_use)[0] == answer
+    assert greedy(ours, [prompt], 60, chat.stop_ids, chat.ids_in_use)[0] == answer
     assert json.loads((tmp_path / "run/config.json").read_text())["think_ids"]["<think>"] == [350]
 
 

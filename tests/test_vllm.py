@@ -25,7 +25,7 @@ from config import SCALES, Config
 from data import toy
 from data.chat import Chat, template
 from data.teacher import Teacher
-from engine import Request, Sampling
+from engine.request import Request, Sampling
 
 os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GB
 SETTINGS = dict(dtype="fp32", batch=8)
@@ -80,7 +80,7 @@ def check_engine(e, teacher):
     stop_ids = tuple(range(0, 375, 25))
     greedy = requests(teacher, Sampling(40, stop_ids=stop_ids))
     found = by_id(e.complete(greedy))
-    with engine.open("torch", teacher) as ours:
+    with engine.load("torch", teacher) as ours:
         wanted = by_id(ours.complete(greedy))
     for i, completion in wanted.items():
         c = found[i]
@@ -111,7 +111,7 @@ def check_engine(e, teacher):
 
 
 def test_vllm_gives_what_the_built_in_decoder_gives(teacher):
-    with engine.open("vllm", teacher, **SETTINGS) as e:
+    with engine.load("vllm", teacher, **SETTINGS) as e:
         assert e.name.startswith("vllm 0.") and e.context == 1024
         check_engine(e, teacher)
 
@@ -205,7 +205,7 @@ def test_an_exported_student_is_served_and_stops_at_its_end_token(student, serve
     chat = Chat(toy.tokenizer())
     asked = [Request(str(i), chat.prompt(row["prompt"]), Sampling(100), i)
              for i, row in enumerate(ROWS)]  # fmt: skip
-    with engine.open("server", "student", url=served, batch=4) as e:
+    with engine.load("server", "student", url=served, batch=4) as e:
         found = by_id(e.complete(asked))
         # no stop id is sent: the served model stops by what is written in it
         assert {c.finish_reason for c in found.values()} == {"stop"}
@@ -218,7 +218,7 @@ def test_an_exported_student_is_served_and_stops_at_its_end_token(student, serve
         drawn = [dataclasses.replace(request, sampling=sampling) for request in asked]
         once, again = by_id(e.complete(drawn)), by_id(e.complete(reversed(drawn)))
         assert {i: c.ids for i, c in once.items()} == {i: c.ids for i, c in again.items()}
-    with engine.open("torch", student) as ours:
+    with engine.load("torch", student) as ours:
         sampling = Sampling(100, stop_ids=tuple(chat.stop_ids))
         wanted = [dataclasses.replace(request, sampling=sampling) for request in asked]
         assert {c.id: c.ids for c in ours.complete(wanted)} == {i: c.ids for i, c in found.items()}

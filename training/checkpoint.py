@@ -4,9 +4,7 @@ Everything is written beside its place, fsynced, and renamed. Tensors are safete
 JSON: nothing here is a pickle.
 """
 
-import fcntl
 import json
-import os
 import shutil
 import signal
 import sys
@@ -17,9 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-import hub
 import model as models
-import ranks
+from common import parallel
+from common.files import replace_folder, sync
 from data.chat import Chat
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's names
@@ -27,38 +25,6 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's names
 
 # The parts of a metrics line that differ from machine to machine; all others are reproducible.
 OF_THE_MACHINE = ("padding", "seconds", "tokens_per_second", "peak_memory", "mfu")
-
-
-@contextmanager
-def only_run(folder: Path):
-    """Holds the run folder for this process alone; a killed one lets go."""
-    if ranks.rank() > 0:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock.tmp", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise hub.UserError(f"--out {folder}: another process is at work there") from error
-        try:
-            yield
-        finally:
-            (folder / "lock.tmp").unlink()
-            if not any(folder.iterdir()):  # nothing came of it
-                folder.rmdir()
-
-
-def is_at_work(folder: Path) -> bool:
-    """Whether a process holds this run folder."""
-    try:
-        with open(folder / "lock.tmp") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 @contextmanager
@@ -79,39 +45,14 @@ def signals():
             signal.signal(number, handler)
 
 
-def write_whole(path: Path, text: str):
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text, encoding="utf-8")
-    sync(beside)
-    beside.replace(path)
-
-
-def sync(path: Path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_folder(beside: Path, folder: Path):
-    """Puts the finished folder `beside` in the place of `folder`."""
-    for file in beside.iterdir():
-        sync(file)
-    sync(beside)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
-    sync(folder.parent)
-
-
 def layout(parameters: dict, optimizer) -> dict:
     """What this rank's file holds: its rows of every parameter and of its moments, by name."""
     tensors = {}
     for name, parameter in parameters.items():
-        tensors[f"parameter/{name}"] = ranks.local(parameter).detach().contiguous()
+        tensors[f"parameter/{name}"] = parallel.local(parameter).detach().contiguous()
         if state := optimizer.state.get(parameter):
             for moment in MOMENTS:
-                tensors[f"{moment}/{name}"] = ranks.local(state[moment]).contiguous()
+                tensors[f"{moment}/{name}"] = parallel.local(state[moment]).contiguous()
     return tensors
 
 
@@ -121,7 +62,7 @@ def save(folder: Path, parameters: dict, optimizer, step: int):
     Every rank writes its own rows, and the first one names the folder when all have. If one cannot
     (a full disk), OSError is raised on all of them and the checkpoint before stays.
     """
-    beside, is_first = folder / "next.tmp", ranks.rank() == 0
+    beside, is_first = folder / "next.tmp", parallel.rank() == 0
     device = next(iter(parameters.values())).device
     adam_step = max((int(state["step"]) for state in optimizer.state.values()), default=0)
 
@@ -130,7 +71,7 @@ def save(folder: Path, parameters: dict, optimizer, step: int):
         beside.mkdir(parents=True)
 
     def write():
-        file = beside / f"rank-{ranks.rank()}.safetensors"
+        file = beside / f"rank-{parallel.rank()}.safetensors"
         try:
             save_file(layout(parameters, optimizer), file)
         except SafetensorError as error:
@@ -138,16 +79,16 @@ def save(folder: Path, parameters: dict, optimizer, step: int):
         sync(file)
 
     def finish():
-        position = {"step": step, "adam_step": adam_step, "ranks": ranks.world()}
+        position = {"step": step, "adam_step": adam_step, "ranks": parallel.world_size()}
         (beside / "position.json").write_text(json.dumps(position))
         replace_folder(beside, folder / f"step-{step:08}")
         for old in sorted(folder.glob("step-*"))[:-2]:
             shutil.rmtree(old)
 
     try:
-        ranks.together(make_room if is_first else lambda: None, device)
-        ranks.together(write, device)
-        ranks.together(finish if is_first else lambda: None, device)
+        parallel.together(make_room if is_first else lambda: None, device)
+        parallel.together(write, device)
+        parallel.together(finish if is_first else lambda: None, device)
     except OSError:
         if is_first:
             shutil.rmtree(beside, ignore_errors=True)
@@ -184,10 +125,10 @@ def load(folder: Path, parameters: dict, optimizer) -> int:
 
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            return ranks.together(restore, device)
+            return parallel.together(restore, device)
         except OSError as error:
             optimizer.state.clear()
-            if ranks.rank() == 0:
+            if parallel.rank() == 0:
                 path.rename(path.with_name(f"unreadable-{path.name}"))
                 message = f"{path} is not whole ({error}): going back to the one before"
                 print(message, file=sys.stderr)
@@ -196,9 +137,9 @@ def load(folder: Path, parameters: dict, optimizer) -> int:
 
 def read_rows(opened: list, key: str, parameter, out):
     """Fills this rank's rows of `out`, shaped as `parameter`, from the files of all ranks then."""
-    mine, (start, stop) = ranks.local(out), ranks.span(parameter)
+    mine, (start, stop) = parallel.local(out), parallel.span(parameter)
     for rank, tensors in enumerate(opened):
-        first, last = ranks.rows_of_rank(parameter.shape[0], rank, len(opened))
+        first, last = parallel.rows_of_rank(parameter.shape[0], rank, len(opened))
         low, high = max(first, start), min(last, stop)
         if low < high:
             mine[low - start : high - start] = tensors.get_slice(key)[low - first : high - first]
@@ -213,7 +154,7 @@ def export(folder: Path, model, dtype, chat: Chat, template: str, settings: dict
     beside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     models.save(model, beside, dtype, eos=chat.stop_ids)
-    if ranks.rank() > 0:
+    if parallel.rank() > 0:
         return
     (beside / "tokenizer.json").write_text(chat.source, encoding="utf-8")
     ends = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}

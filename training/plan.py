@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import flops
-import hub
+from common import hub
 from config import SCALES
 from data.pairs import Pairs
 

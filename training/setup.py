@@ -15,18 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import cli
 import flops
-import hub
 import model as models
-import ranks
+from common import cli, hub, parallel
 from config import SCALES, Config
 from data import toy
 from data.chat import Chat, load_tokenizer
 from data.pairs import Pairs, describe_pairs, load_pairs
-from data.plan import Plan, make_plan
 from data.rows import listing, scan_pairs
 from kernels import launch
+from training.plan import Plan, make_plan
 
 FORMATS = ("ift", "reasoning", "sequential", "mixed")
 # Options that may differ when a run goes on: they change no sample, order, weight or rate.
@@ -119,10 +117,10 @@ def prepare(o, origin: dict) -> Run:
         "torch": torch.__version__,
     }
     most = max(len(step.samples) for step in plan.steps)
-    if ranks.world() > most:
+    if parallel.world_size() > most:
         problems.append(
-            f"{ranks.world()} ranks for {most} samples a step: --nproc_per_node={most} is the most"
-            " of use, or raise --batch"
+            f"{parallel.world_size()} ranks for {most} samples a step: at most"
+            f" --nproc_per_node={most} is of use; or raise --batch"
         )
     if problems := problems + check_folder(o, record):
         raise hub.UserError("\n".join(problems))
@@ -151,7 +149,7 @@ def check_options(o, origin: dict) -> list[str]:
     }
     for name, known in choices.items():
         value = getattr(o, name)
-        report(value not in known, cli.not_one_of(name, value, [k for k in known if k]))
+        report(value not in known, cli.not_one_of(cli.flag(name), value, [k for k in known if k]))
     may_be_zero = {"seed", "val", "val_every", "warmup", "decay", "save_minutes", "show", "ratio",
                    "beta1", "beta2", "weight_decay"}  # fmt: skip
     for name, value in vars(o).items():
@@ -231,11 +229,11 @@ def describe(run: Run) -> str:
     books = [plan.ledger(step) for step in plan.steps]
     total = {key: sum(book[key] for book in books) for key in books[0]}
     longest = max(max(plan.lengths(step.samples, step.formats)[0]) for step in plan.steps)
-    share = -(-max(book["tokens"] for book in books) // ranks.world())
+    share = -(-max(book["tokens"] for book in books) // parallel.world_size())
     row = min(o.row_tokens, max(longest, share))  # the longest row of any rank, about
     width, recompute = (2 if o.dtype == "bf16" else 4), o.checkpointing == "full"
     logits = 2**28 if o.device == "cuda" else 2**26  # of a chunk in kernels/
-    memory = flops.memory(run.config, row, ranks.world(), width, recompute, logits)
+    memory = flops.memory(run.config, row, parallel.world_size(), width, recompute, logits)
     parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in memory.items())
     rates = [step.lr for step in plan.steps]
     bad = f", {len(run.pairs.problems):,} bad rows left out" if run.pairs.problems else ""
@@ -254,5 +252,5 @@ FLOPs      {total["flops_exact"]:.4g} exact, {total["flops_paper"]:.4g} by the p
 memory     {sum(memory.values()) / 1e9:.2f} GB for rows of {row:,} tokens, an estimate:
 {textwrap.indent(textwrap.fill(parts, 69), " " * 11)}
 precision  weights, gradients and moments fp32, matmuls {o.dtype}
-on         {o.device}, {ranks.world()} rank(s), rows of at most {o.row_tokens:,} tokens
+on         {o.device}, {parallel.world_size()} rank(s), rows of at most {o.row_tokens:,} tokens
 stops at   {stops}"""

@@ -15,10 +15,10 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from scoring.answers import after_thinking, boxes, extract, extract_boxed
-from scoring.expressions import MINUS, Unreadable, read
-from scoring.tokens import simple
-from scoring.values import CONSTANTS, Undefined, value
+from scoring.latex.tokens import simple
+from scoring.latex.tree import MINUS, Unreadable, read
+from scoring.latex.values import CONSTANTS, Undefined, value
+from scoring.stated import after_thinking, boxes, extract, extract_boxed
 
 __all__ = ["after_thinking", "boxes", "equivalent", "extract", "extract_boxed"]
 

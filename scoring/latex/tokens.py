@@ -10,7 +10,7 @@ function its name (sin); \\{ and \\} are ⦃ and ⦄, the line break of a matrix
 import re
 import unicodedata
 
-from scoring.values import FUNCTIONS
+from scoring.latex.values import FUNCTIONS
 
 # ---- one spelling each -----------------------------------------------------------------------
 
