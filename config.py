@@ -7,8 +7,13 @@ what it computes differently to model.py).
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from common import hub
+
+Answer = Literal["ift", "reasoning"]  # what one sample is trained on
+Format = Literal["ift", "reasoning", "sequential", "mixed"]  # what a student is trained on
+ANSWERS, FORMATS = get_args(Answer), get_args(Format)
 
 # What tells the decoders apart: bias on q, k and v; RMSNorm of every query and key head.
 FAMILIES = {

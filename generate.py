@@ -27,8 +27,8 @@ from tqdm import tqdm
 import engine
 import flops
 from common import cli, files, hub
-from config import Config
-from data.answers import FILTERS, MODES, SHARD, Answers, card
+from config import ANSWERS, Config
+from data.answers import FILTERS, SHARD, Answers, card
 from data.prompts import Prompt, read_prompts
 from data.rows import PAIRED_SPLIT
 from data.teacher import TOGGLES, Teacher
@@ -122,7 +122,7 @@ def prepare(o: Options) -> Job:
         "served_name": o.served_name if o.engine == "server" else "",
         "toggle": teacher.toggle,
         "rendering": teacher.rendering(),
-        "sampling": {mode: dataclasses.asdict(sampling[mode]) for mode in MODES},
+        "sampling": {mode: dataclasses.asdict(sampling[mode]) for mode in ANSWERS},
         "seed": o.seed,
         "prompts": {"source": o.prompts, "sha256": digest.hexdigest()},
     }
@@ -185,7 +185,7 @@ def check_folder(out: str, record: dict) -> list[str]:
 def requests(job: Job, done: np.ndarray):
     """The missing answers, prompt by prompt; a seed depends on the prompt's id and mode alone."""
     for number, prompt in enumerate(job.prompts):
-        for thinking, mode in enumerate(MODES):
+        for thinking, mode in enumerate(ANSWERS):
             if not done[number, thinking]:
                 key = json.dumps([job.options.seed, prompt.id, mode]).encode()
                 seed = int.from_bytes(hashlib.sha256(key).digest()[:4]) >> 1
@@ -223,14 +223,14 @@ def assemble(job: Job, answers: Answers) -> dict:
     o, folder = job.options, Path(job.options.out)
     filters = [name for name in FILTERS if name in o.filters.split(",")]
     dropped = dict.fromkeys(filters, 0)
-    tokens = {kind: dict.fromkeys(("prompt", *MODES), 0) for kind in ("generated", "kept")}
-    cost = {method: dict.fromkeys(MODES, 0) for method in ("paper", "exact")}
+    tokens = {kind: dict.fromkeys(("prompt", *ANSWERS), 0) for kind in ("generated", "kept")}
+    cost = {method: dict.fromkeys(ANSWERS, 0) for method in ("paper", "exact")}
     pairs, engines = 0, set()
     for shard in range(-(-len(job.prompts) // SHARD)):
         rows, lines = answers.read(shard), []
         first = shard * SHARD
         for number, prompt in enumerate(job.prompts[first : first + SHARD], first):
-            both = ift, reasoning = [rows[number, mode] for mode in MODES]
+            both = ift, reasoning = [rows[number, mode] for mode in ANSWERS]
             wrong = next((name for name in filters if FILTERS[name](ift, reasoning)), None)
             for kind in ("generated", "kept")[: 1 if wrong else 2]:
                 for row in both:
@@ -245,7 +245,7 @@ def assemble(job: Job, answers: Answers) -> dict:
                 dropped[wrong] += 1
                 continue
             pair = {"id": prompt.id, "prompt": prompt.text}
-            pair |= {mode: row["text"].strip() for mode, row in zip(MODES, both, strict=True)}
+            pair |= {mode: row["text"].strip() for mode, row in zip(ANSWERS, both, strict=True)}
             if len(prompt.messages) > 1:
                 pair["messages"] = prompt.messages
             lines.append(json.dumps(pair, ensure_ascii=False) + "\n")

@@ -32,7 +32,7 @@ import flops
 import pareto
 from analysis.runs import Flags
 from common import cli, files, hub
-from config import CORPORA, SCALES
+from config import CORPORA, FORMATS, SCALES
 from data import items as testsets
 from sweep import overview, workers
 from sweep import trials as cells
@@ -76,13 +76,12 @@ PRESETS = {
 
 # What the paper leaves open: further runs beside the arms, by format, with options of train.py.
 # {ift} and {reasoning} are the scale's peak learning rates; {same} is pairs of one sampling.
-ALL = ("ift", "reasoning", "sequential", "mixed")
 CONTROLS = {
     "lr-matched": {"ift": "--lr {reasoning}", "reasoning": "--lr {ift}"},
     "token-matched": {"reasoning": "--match tokens"},
     "flops-matched": {"reasoning": "--match flops"},
-    "sample-mean": dict.fromkeys(ALL, "--loss-mean sample"),
-    "same-sampling": dict.fromkeys(ALL, "--data {same}"),
+    "sample-mean": dict.fromkeys(FORMATS, "--loss-mean sample"),
+    "same-sampling": dict.fromkeys(FORMATS, "--data {same}"),
 }
 
 

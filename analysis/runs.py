@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from config import FORMATS
+
 METHODS = ("exact", "paper")
-FORMATS = ("ift", "reasoning", "sequential", "mixed")
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError,
               RecursionError)  # fmt: skip
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from config import ANSWERS
 from data.rows import PAIRED_SPLIT
 
 SHARD = 4096  # prompts a file
-MODES = ("ift", "reasoning")
 
 # ---- filters: each says whether a pair is to be dropped -----------------------------------------
 
@@ -58,19 +58,19 @@ FILTERS = {  # of the two answers as answers/ has them
 class Answers:
     """The folder answers/: a file for every SHARD prompts, to which lines are only ever added.
 
-    done [n, 2] bool: which prompts have which of MODES. A line that a kill or a full disk left torn
-    is cut off when the folder is opened, with all after it.
+    done [n, 2] bool: which prompts have which of ANSWERS. A line torn by a kill or a full disk is cut off
+    when the folder is opened, with all after it.
     """
 
     def __init__(self, folder: Path, count: int):
-        self.folder, self.done = folder, np.zeros((count, len(MODES)), dtype=bool)
+        self.folder, self.done = folder, np.zeros((count, len(ANSWERS)), dtype=bool)
         folder.mkdir(parents=True, exist_ok=True)
         for shard in range(-(-count // SHARD)):
             whole = 0
             for line in self.lines(shard):
                 try:
                     row = json.loads(line) if line.endswith(b"\n") else None
-                    self.done[row["number"], MODES.index(row["mode"])] = True
+                    self.done[row["number"], ANSWERS.index(row["mode"])] = True
                 except (ValueError, TypeError, LookupError):
                     print(f"{self.file(shard)}: cut off at byte {whole}: {line[:60]!r}")
                     os.truncate(self.file(shard), whole)
@@ -99,7 +99,7 @@ class Answers:
             except OSError:  # a full disk, say
                 file.truncate(end)
                 raise
-        self.done[row["number"], MODES.index(row["mode"])] = True
+        self.done[row["number"], ANSWERS.index(row["mode"])] = True
 
 
 def card(manifest: dict) -> str:
@@ -114,7 +114,7 @@ def card(manifest: dict) -> str:
         "seed": manifest["seed"],
         "engines": ", ".join(manifest["engines"]),
     }
-    for mode in MODES:
+    for mode in ANSWERS:
         settings = {k: v for k, v in sampling[mode].items() if k not in ("stop_ids", "stop")}
         facts[f"{mode} sampling"] = ", ".join(f"{k} {v}" for k, v in settings.items())
         facts[f"{mode} tokens kept"] = f"{manifest['tokens']['kept'][mode]:,}"

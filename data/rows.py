@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common import hub
+from config import ANSWERS
 from data import toy
 
-ANSWERS = ("ift", "reasoning")
 PAIRED_SPLIT = "reasoning_ift_pairs"  # the released corpora's split that has all three columns
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 

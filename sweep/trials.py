@@ -17,7 +17,7 @@ import evaluate
 import flops
 import train
 from common import cli, files, hub
-from config import CORPORA, SCALES, TEACHER, Config, Corpus
+from config import ANSWERS, CORPORA, SCALES, TEACHER, Config, Corpus
 from data import rows, toy
 from data.benchmarks import ITEMS, TOY
 from training import setup
@@ -237,7 +237,7 @@ def teaching(o, folders) -> dict:
     else:
         teacher = TEACHER  # the paper's; another's is not known before it is here
     found, corpus = dict.fromkeys(("paper", "exact"), 0), known_corpus("")
-    answers = {format: corpus.tokens(format) for format in rows.ANSWERS}
+    answers = {format: corpus.tokens(format) for format in ANSWERS}
     for method in found:
         book = flops.ledger(SCALES["0.5b"].config, corpus.pairs, corpus.tokens("prompt"), answers,
                             "ift", teacher=teacher, method=method)  # fmt: skip
@@ -259,7 +259,7 @@ def measured(run) -> tuple[Config, Counter]:
 def estimated(t, corpus: Corpus) -> tuple[Config, Counter]:
     """The same with every sample of its corpus's mean length."""
     config, prompt = SCALES[t.scale].config, corpus.tokens("prompt")
-    answer = {format: corpus.tokens(format) for format in rows.ANSWERS}
+    answer = {format: corpus.tokens(format) for format in ANSWERS}
     price = {
         f: n if t.match == "tokens" else flops.train(config, [prompt + n], [n])
         for f, n in answer.items()
@@ -287,7 +287,7 @@ def corpus_of(data: str) -> Corpus:
         if texts and not wrong:
             count += 1
             sizes = (len((text or "").encode()) for text in texts)
-            total.update(dict(zip(("prompt", *rows.ANSWERS), sizes, strict=True)))
+            total.update(dict(zip(("prompt", *ANSWERS), sizes, strict=True)))
     if not count:
         raise hub.UserError(f"--data {data}: no good pairs; python -m data.pairs {data} says why")
     means = {name: size / count for name, size in total.items()}
@@ -297,7 +297,7 @@ def corpus_of(data: str) -> Corpus:
 def answers_like(lengths: Counter, count: int) -> Counter:
     """{(prompt tokens, answer tokens): answers} of an evaluation with training's mean lengths."""
     found, samples = Counter(), sum(lengths.values())
-    for format in rows.ANSWERS:
+    for format in ANSWERS:
         mine = {(p, a): n for (f, p, a), n in lengths.items() if f == format}
         if share := sum(mine.values()):
             mean = tuple(round(sum(k[i] * n for k, n in mine.items()) / share) for i in (0, 1))

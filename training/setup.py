@@ -18,7 +18,7 @@ import torch
 import flops
 import model as models
 from common import cli, hub, parallel
-from config import SCALES, Config
+from config import FORMATS, SCALES, Config
 from data import toy
 from data.chat import Chat, load_tokenizer
 from data.pairs import Pairs, describe_pairs, load_pairs
@@ -26,7 +26,6 @@ from data.rows import listing, scan_pairs
 from kernels import launch
 from training.plan import Plan, make_plan
 
-FORMATS = ("ift", "reasoning", "sequential", "mixed")
 # Options that may differ when a run goes on: they change no sample, order, weight or rate.
 OF_THE_MACHINE = {"device", "row_tokens", "checkpointing", "compile", "deterministic",
                   "save_minutes", "cache", "show", "dry_run", "out"}  # fmt: skip
