@@ -12,7 +12,7 @@ from common import hub
 from data import toy
 from data.chat import Chat
 from engine import cache, decoder
-from engine.cache import greedy
+from engine.reference import greedy
 from engine.request import Request, Sampling, text_of
 from engine.sampling import choose, top
 
@@ -142,18 +142,18 @@ def test_the_cache_stays_within_its_tokens_and_sequences_that_step_back_are_fini
     lively, prompts, monkeypatch
 ):
     sizes, popped = [], []
-    resize, make_room = cache.Cache.resize, decoder.Torch.make_room
+    resize, preempt = cache.Cache.resize, decoder.Torch.preempt
 
-    def recording(cache, places, room):
-        sizes.append(places * room)
-        resize(cache, places, room)
+    def recording(cache, slots, capacity):
+        sizes.append(slots * capacity)
+        resize(cache, slots, capacity)
 
-    def counting(self, waiting, flight, cache):
-        make_room(self, waiting, flight, cache)
+    def counting(self, waiting, running, cache):
+        preempt(self, waiting, running, cache)
         popped.append(len(waiting))
 
     monkeypatch.setattr(cache.Cache, "resize", recording)
-    monkeypatch.setattr(decoder.Torch, "make_room", counting)
+    monkeypatch.setattr(decoder.Torch, "preempt", counting)
     requests = [Request(str(i), p, Sampling(400), i) for i, p in enumerate(prompts[:20])]
     few = answers(lively, requests, cache_tokens=2048)
     assert max(sizes) <= 2048 and max(popped) > 1
