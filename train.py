@@ -46,9 +46,7 @@ class Options:
     scale: Annotated[str, OneOf(SCALES)] = ""  # a row of config.SCALES
     format: Format = ""  # ift, reasoning, sequential (ift, then reasoning) or mixed
     ratio: Share = 0.25  # rho: share of the samples that answer with reasoning (sequential, mixed)
-    data: str = (
-        "Scale-or-Reason/general-reasoning-ift-pairs"  # path, Hub id or toy; toy scales: toy
-    )
+    data: str = "Scale-or-Reason/general-reasoning-ift-pairs"  # pairs: path, Hub id or toy
     init: str = ""  # weights: path, Hub id or scratch (default: the scale's base, config.SCALES)
     tokenizer: str = ""  # path or Hub id (default: that of --init)
     system: str = ""  # system prompt of every sample (default: none)
@@ -77,7 +75,7 @@ class Options:
     weight_decay: AtLeast0 = 0.0  # AdamW's, times the learning rate
     clip: Above0 = 1.0  # largest gradient norm
     # the machine: except for dtype, nothing changes what is learned (setup.MACHINE_OPTIONS)
-    device: Literal["cpu", "cuda"] | None = None  # what trains (default: cuda if there is a GPU)
+    device: Literal["cpu", "cuda"] | None = None  # (default: cuda if there is one)
     dtype: Literal["bf16", "fp32"] | None = None  # of matmuls, export (default: bf16 on cuda)
     row_tokens: Positive | None = None  # tokens of one forward (default: --max-len)
     checkpointing: Literal["none", "full"] = "none"  # activations (default: none, full from 1.5b)
