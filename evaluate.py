@@ -116,6 +116,8 @@ def selected(text: str) -> list[str]:
 
 @dataclass
 class Evaluation:
+    """What is asked of which model, and where the answers are kept."""
+
     options: Options
     folder: Path  # where to write
     model: Path | None  # None: --rescore
@@ -145,13 +147,14 @@ def prepare(o: Options) -> Evaluation:
     if o.rescore:
         names = [n for n in names if before and (folder / f"answers/{n}.jsonl").is_file()]
         problems.add(not problems and not names, f"--rescore: no answers in {folder}/answers")
-        config = names and recall(o, before)
+        config = recall(o, before) if names else None
     elif o.model:
-        weights = () if o.engine == "server" else hub.WEIGHT_FILES
-        patterns, source = (*hub.TOKENIZER_FILES, *weights), run / "model" if is_run else o.model
-        model = problems.attempt(hub.fetch, str(source), files=patterns, flag="MODEL")
-        config = model and problems.attempt(Config.from_pretrained, model, mixtures=True)
-        chat = model and problems.attempt(lambda: Chat(load_tokenizer(model, "MODEL")[0]))
+        source = str(run / "model") if is_run else o.model
+        patterns = (*hub.TOKENIZER_FILES, *(() if o.engine == "server" else hub.WEIGHT_FILES))
+        model = problems.attempt(hub.fetch, source, files=patterns, flag="MODEL")
+    if model:
+        config = problems.attempt(Config.from_pretrained, model, mixtures=True)
+        chat = problems.attempt(lambda: Chat(load_tokenizer(model, "MODEL")[0]))
     if problems and not o.data_dir:
         names = []  # no download for a command that cannot run
     items, demos, hashes = read_items(o, names, problems)
@@ -231,11 +234,10 @@ def read_answers(file: Path) -> dict[tuple[str, int], dict]:
 
 def prompt_ids(e: Evaluation, name: str, item: Item) -> tuple[str, list[int]]:
     """What is asked, as text and as ids."""
-    o = e.options
-    if not o.shots:
+    if not e.options.shots:
         text = benchmarks.prompt(name, item.row)
-        return text, e.chat.prompt(text, o.system)
-    demos = testsets.chosen(name, item.row, e.demos.get(name, []), o.shots)
+        return text, e.chat.prompt(text, e.options.system)
+    demos = testsets.chosen(name, item.row, e.demos.get(name, []), e.options.shots)
     text = benchmarks.few_shot(name, item.row, demos)
     return text, e.chat.encode(text)
 
@@ -318,8 +320,7 @@ def record_engine(e: Evaluation, name: str | None):
             f"--out {e.folder}: its answers are by {before}, this is {name}; pass another --out"
         )
     e.settings["engine"] = name
-    text = json.dumps(e.settings, indent=2) + "\n"
-    files.write_atomic(e.folder / "answers/settings.json", text)
+    files.write_atomic(e.folder / "answers/settings.json", json.dumps(e.settings, indent=2) + "\n")
 
 
 def engine_settings(o: Options, names: tuple[str, ...]) -> dict:
@@ -360,20 +361,18 @@ def score_all(e: Evaluation, answers: dict) -> dict[str, list[dict]]:
 def ask_judge(o: Options, spec: str, prompts: dict[tuple, list[int]], stop_ids: list[int]):
     """Yields (key, text, engine's name) as a judge answers the prompts that fit its context."""
     name, _, url = spec.partition("@")
-    kind = "auto" if o.engine == "server" else o.engine
-    kind, settings = ("server", {"url": url}) if url else (kind, engine_settings(o, JUDGE_OPTIONS))
+    kind = "server" if url else "auto" if o.engine == "server" else o.engine
+    settings = {"url": url} if url else engine_settings(o, JUDGE_OPTIONS)
     sampling = Sampling(jury.MAX_NEW, stop_ids=tuple(stop_ids))
     with engine.load(kind, name, **settings) as judge:
-        fits = {
-            "/".join(map(str, key)): key for key in prompts if len(prompts[key]) < judge.context
-        }
+        fits = {str(i): key for i, key in enumerate(prompts) if len(prompts[key]) < judge.context}
         requests = [Request(number, prompts[key], sampling) for number, key in fits.items()]
         for completion in with_progress(judge.complete(requests), len(requests), name):
             yield fits[completion.id], completion.text, judge.name
 
 
 @cli.run
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None):
     o, _ = cli.parse(Options, arguments, __doc__)
     e = prepare(o)
     with files.exclusive(e.folder / "answers"):

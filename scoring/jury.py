@@ -95,7 +95,8 @@ def judge(judges: list[str], folder: Path, items, answers, scores, ask: Callable
         item_rows = {item.id: item.row for item in items[name]}
         for row in rows:
             text = stated.after_thinking(answers[name][key_of(row)]["output"]).strip()
-            item, reference = item_rows[row["id"]], benchmarks.reference(name, item_rows[row["id"]])
+            item = item_rows[row["id"]]
+            reference = benchmarks.reference(name, item)
             question = item["prompt"] if reference is None else benchmarks.body(name, item)
             prompts[name, *key_of(row)] = prompt(question, text, reference) if text else None
     verdicts = [verdicts_of(spec, folder, prompts, ask) for spec in judges]

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import textwrap
 from pathlib import Path
@@ -40,19 +41,16 @@ def read_lines(file: Path) -> list[dict]:
 
     Raises hub.UserError for any other line that is no JSON.
     """
-    rows = []
-    if not file.is_file():
-        return rows
-    with file.open("r+b") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                lines.truncate(lines.tell() - len(line))
-                break
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                message = f"{file}:{number}: not an answer ({error}); remove that line"
-                raise hub.UserError(message) from error
+    text, rows = file.read_bytes() if file.is_file() else b"", []
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        os.truncate(file, len(whole))
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            place = f"{file}:{number}"
+            raise hub.UserError(f"{place}: not an answer ({error}); remove that line") from error
     return rows
 
 
@@ -88,7 +86,6 @@ def of_benchmark(name: str, rows: list[dict], config, max_new: int = 0) -> dict:
     accuracy, n = mean(values), len(values)
     variance = sum((value - accuracy) ** 2 for value in values) / max(1, n - 1)
     lengths = [(row["prompt_tokens"], row["generated_tokens"]) for row in rows]
-    room = config.max_position_embeddings - max_new  # for a prompt
     return {
         "family": BENCHMARKS[name].family,
         "metric": "jury" if is_judged else METRICS.get(BENCHMARKS[name].scorer, "accuracy"),
@@ -106,7 +103,7 @@ def of_benchmark(name: str, rows: list[dict], config, max_new: int = 0) -> dict:
         "truncated": mean(row["finish_reason"] == "length" for row in rows),
         "no_answer": mean(row["extracted"] is None for row in rows),
         "opened_think": mean(row["opened_think"] for row in rows),
-        "clamped": mean(prompt > room for prompt, _ in lengths),
+        "clamped": mean(prompt + max_new > config.max_position_embeddings for prompt, _ in lengths),
     }
 
 
