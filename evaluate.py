@@ -75,7 +75,7 @@ class Options:
         None  # of the weights (default: bf16 on a GPU, else fp32)
     )
     batch: cli.Positive | None = None  # answers at a time (default: by engine)
-    tensor_parallel: cli.Positive = 1  # vllm: GPUs an engine
+    tensor_parallel: cli.Positive = 1  # vllm: GPUs of an engine
     data_parallel: cli.Positive = 1  # vllm: engines
     url: str | None = None  # server: of its OpenAI interface, like http://localhost:8000/v1
     served_name: str | None = None  # server: the model's name there (default: MODEL)

@@ -134,6 +134,8 @@ def toy_task(family: str, scorer: str) -> Benchmark:
     )  # fmt: skip
 
 
+# A row: family, scorer, number of items, instruction, columns; then what differs from Benchmark's
+# defaults. A new benchmark needs no more than a row here, and a scorer that scoring.SCORERS has.
 BENCHMARKS = {
     "winogrande": Benchmark(
         "general-mc", "choice", 1267, "Given a sentence with a blank (_) and two possible options,"
