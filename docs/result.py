@@ -57,12 +57,12 @@ def label(axes, arm: dict, text: str, shift: tuple[float, float], side: str, siz
 
 def draw(axes, arms: list[dict]):
     axes.plot(*xy([arm for arm in arms if arm["is_best"]]), color=BAND, lw=17, **ROUND)
-    for format, (colour, marker, size, name) in STYLE.items():
-        curve = [arm for arm in arms if arm["format"] == format]
+    for kind, (colour, marker, size, name) in STYLE.items():
+        curve = [arm for arm in arms if arm["format"] == kind]
         style = dict(color=colour, marker=marker, ms=size, mec="white", lw=1.8)
-        if format in ("ift", "reasoning"):
+        if kind in ("ift", "reasoning"):
             axes.plot(*xy(curve), **style)
-            is_ift = format == "ift"
+            is_ift = kind == "ift"
             for arm in curve:
                 axes.vlines(arm["flops"], arm["low"], arm["high"], color=colour, lw=1.2)
                 is_above = is_ift and arm is not curve[-1]
@@ -72,9 +72,9 @@ def draw(axes, arms: list[dict]):
             label(axes, curve[end], name, shift, "left", 12, weight="bold")
             continue
         axes.plot(*xy(curve), ls="", **style)
-        middle, high = curve[-2:]  # of the largest size, at 50 and 75 % reasoning
-        label(axes, middle, f"{middle['rho']:.0%}", (8, 0), "left")
-        label(axes, high, f"{high['rho']:.0%} reasoning, {name}", (9, -2), "left")
+        for arm in curve[-2:]:  # of the largest size, at 50 and 75 % reasoning
+            text = f"{arm['rho']:.0%}" + f" reasoning, {name}" * (arm is curve[-1])
+            label(axes, arm, text, (9, -2), "left")
 
 
 def table(arms: list[dict]) -> list[str]:
@@ -84,11 +84,12 @@ def table(arms: list[dict]) -> list[str]:
     head = " | ".join(f"{scale} ({size})" for scale, size in sizes.items())
     lines = [f"| accuracy, % | {head} |", "|---" * (1 + len(sizes)) + "|"]
     rows = sorted({key[:2] for key in cells}, key=lambda key: (list(STYLE).index(key[0]), key[1]))
-    for format, rho in rows:
-        row = [cells[format, rho, size] for size in sizes]
-        values = [f"{arm['accuracy']:.0f}" for arm in row]
-        values = [f"**{x}**" if arm["is_best"] else x for x, arm in zip(values, row, strict=True)]
-        name = STYLE[format][3] + (f", rho {rho:g}" if 0 < rho < 1 else "")
+    for kind, rho in rows:
+        values = []
+        for arm in (cells.get((kind, rho, scale)) for scale in sizes):
+            mark = "**" if arm and arm["is_best"] else ""
+            values.append(f"{mark}{arm['accuracy']:.0f}{mark}" if arm else "")
+        name = STYLE[kind][3] + (f", rho {rho:g}" if 0 < rho < 1 else "")
         lines.append(f"| {name} | {' | '.join(values)} |")
     return lines
 
