@@ -34,7 +34,7 @@ toy-teacher: venv  ## a teacher of both modes, its pairs, their student; minutes
 
 QUICK := house model chat flops frontier choice number scoring
 quick: venv  ## the fast core of the tests, in under a minute on 2 cores
-	$(BIN)/python -m pytest -m "not slow" -k "not compiled and not every_gold and not every_real" \
+	$(BIN)/python -m pytest -m "not slow" -k "not compiled and not every_ and not any_text" \
 		$(QUICK:%=tests/test_%.py)
 
 test: venv  ## about 7 minutes on 2 cores
