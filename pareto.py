@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         problems.add(not Path(folder).is_dir(), f"{folder}: no such folder")
     problems.raise_any()
     compare(o, Flags())
+    return 0
 
 
 def compare(o: Options, flags: Flags) -> dict[str, list[dict]]:
@@ -91,8 +92,11 @@ def compare(o: Options, flags: Flags) -> dict[str, list[dict]]:
 
 def analyse(o: Options, flags: Flags) -> list[Comparison]:
     """The comparisons of all corpora; UserError where there are none."""
-    found = published.runs() if o.published else runs.read([Path(p) for p in o.runs], flags)
-    arms = runs.arms(found, o.method, flags)
+    if o.published:
+        students = published.students()
+    else:
+        students = runs.read([Path(folder) for folder in o.runs], flags)
+    arms = runs.arms(students, o.method, flags)
     if not arms:
         known = [f"  {row['where']}: {row['problem']}" for row in flags.rows[:20]]
         folders = ", ".join(map(str, o.runs))
@@ -183,15 +187,16 @@ def clear(folder: Path):
     """Removes an earlier analysis's tables and figures, so that none is taken for this one's."""
     if (folder / "answer.json").is_file():
         for name in json.loads((folder / "answer.json").read_text(encoding="utf-8"))["files"]:
-            (folder / Path(name).name).unlink(missing_ok=True)
+            if name.endswith((".csv", ".png")):
+                (folder / Path(name).name).unlink(missing_ok=True)
 
 
 def plain(value):
     """For JSON: NaN and infinity are null, numpy's numbers Python's."""
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(part) for part in value]
+        return [plain(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value

@@ -100,12 +100,14 @@ def comparisons(arms: list[Arm], ceilings: dict, method: str, draws: int, flags:
         common = most_common(filter(None, held))
         if extra := [b for b in names if b not in common]:
             flags.add(family, f"only some runs have {', '.join(extra)}", "left out of the family")
-        families[family] = on(family, common, "family", arms, method, draws, flags)
+        families[family] = compare_on(family, common, "family", arms, method, draws, flags)
         families[family].ceiling = ceilings.get(family, 1.0)
     mean = mean_of(families, arms, flags)
     for family, names in members.items():
         benchmarks += [
-            on(b, [b], "benchmark", arms, method, draws, flags) for b in names if b != family
+            compare_on(b, [b], "benchmark", arms, method, draws, flags)
+            for b in names
+            if b != family
         ]
     return [*families.values(), *mean, *benchmarks]
 
@@ -157,7 +159,9 @@ def mean_of(families: dict[str, Comparison], arms: list[Arm], flags: Flags) -> l
     ]
 
 
-def on(name, benchmarks, level, arms: list[Arm], method: str, draws: int, flags) -> Comparison:
+def compare_on(
+    name, benchmarks, level, arms: list[Arm], method: str, draws: int, flags
+) -> Comparison:
     """The arms' runs that have all of `benchmarks`, their draws, and their costs by `method`."""
     kept, lacking = [], []
     for arm in arms:

@@ -50,16 +50,16 @@ TABLE = table()
 CEILINGS = {row["family"]: float(row["teacher"]) / 100 for row in TABLE}
 
 
-def runs() -> list[Run]:
+def students() -> list[Run]:
     """The 20 students of Table 1 as runs with one score a family."""
-    students = {}
+    runs = {}
     for row in TABLE:
         for scale in ("0.5b", "1.5b", "3b", "7b", "14b"):
             name = f"{row['corpus']}/{scale}-{row['format']}"
-            if name not in students:
-                students[name] = student(name, row["corpus"], scale, row["format"])
-            students[name].scores[row["family"]] = score(row, scale)
-    return list(students.values())
+            if name not in runs:
+                runs[name] = student(name, row["corpus"], scale, row["format"])
+            runs[name].scores[row["family"]] = score(row, scale)
+    return list(runs.values())
 
 
 def student(name: str, corpus: str, scale: str, format: str) -> Run:

@@ -70,7 +70,7 @@ def question(answers: dict, budget: float, o) -> list[str]:
     """The answers by family, a table a question."""
     lines = []
     for kind, heading in headings(budget, o).items():
-        rows = [choice(name, found[kind]) for name, found in answers.items() if kind in found]
+        rows = [choice(name, best[kind]) for name, best in answers.items() if kind in best]
         head = ["", "train", "accuracy", "confidence", "runner-up", "its confidence"]
         lines += ["", f"### {heading}", "", *markdown(head, rows)]
     return lines
@@ -167,17 +167,17 @@ def summary(answers: dict, budget: float, o, flags: int) -> str:
     for corpus, families in answers.items():
         lines += ["", f"Trained on {corpus}, {o.method} FLOPs"]
         for kind, heading in headings(budget, o).items():
-            rows, without = [], []
-            for name, best in ((title(n), f[kind]) for n, f in families.items() if kind in f):
-                if "arm" not in best:
-                    without.append(cut(f"{name}: {best['why_not']}", 80))
-                    continue
-                second = cut(best.get("runner_up", {}).get("arm", ""), 17)
-                accuracy, sure = f"{best['accuracy']:.1%}", share(best["confidence"])
-                rows.append([cut(name, 24), cut(best["arm"], 19), accuracy, sure, second])
-            head = ["", "train", "accuracy", "sure", "runner-up"]
-            lines += ["", heading, *(cli.table([head, *rows]) if rows else []), *without]
-    lines += ["", f"{flags} flag{'s' * (flags > 1)} about the input: see report.md"] * bool(flags)
+            rows, why_not = [["", "train", "accuracy", "sure", "runner-up"]], []
+            for name, best in ((title(n), a[kind]) for n, a in families.items() if kind in a):
+                if "arm" in best:
+                    second = cut(best.get("runner_up", {}).get("arm", ""), 17)
+                    accuracy, sure = f"{best['accuracy']:.1%}", share(best["confidence"])
+                    rows.append([cut(name, 24), cut(best["arm"], 19), accuracy, sure, second])
+                else:
+                    why_not.append(cut(f"{name}: {best['why_not']}", 80))
+            lines += ["", heading, *(cli.table(rows) if rows[1:] else []), *why_not]
+    if flags:
+        lines += ["", f"{flags} flag{'s' * (flags > 1)} about the input: see report.md"]
     return "\n".join(lines[1:])
 
 

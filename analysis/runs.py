@@ -236,7 +236,6 @@ def arms(runs: list[Run], method: str, flags: Flags) -> dict[str, list[Arm]]:
             by_corpus[corpus].append(Arm(label, corpus, size, recipe, seeds))
     for members in by_corpus.values():
         tell_apart(members)
-        members.sort(key=lambda a: (a.size, FORMATS.index(a.recipe.format), a.recipe.ratio))
     all_arms = [arm for members in by_corpus.values() for arm in members]
     one_seed = [arm.label for arm in all_arms if len(arm.runs) == 1]
     if len(one_seed) == len(all_arms) > 0:
@@ -244,7 +243,13 @@ def arms(runs: list[Run], method: str, flags: Flags) -> dict[str, list[Arm]]:
     elif one_seed:
         problem = "one seed, others have more"
         flags.add(shorten(one_seed), problem, "given the spread over seeds of the others")
-    return dict(sorted(by_corpus.items()))
+    return {
+        corpus: sorted(
+            by_corpus[corpus],
+            key=lambda arm: (arm.size, FORMATS.index(arm.recipe.format), arm.recipe.ratio),
+        )
+        for corpus in sorted(by_corpus)
+    }
 
 
 def split(members: list[Run], method: str, flags: Flags) -> list[list[Run]]:
