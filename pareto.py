@@ -42,7 +42,7 @@ class Options:
     serve: Amount | None = None  # answers to serve; compares training plus serving as well
     # what is written
     out: str | None = None  # folder (default: RUNS/pareto, or pareto-published)
-    figures: bool = True  # draw them
+    figures: bool = True  # PNG files as well
 
 
 @cli.run
