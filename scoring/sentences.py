@@ -13,12 +13,11 @@ from itertools import zip_longest
 # What ends in a period without ending a sentence, in NLTK's English model.
 ABBREVIATIONS = set(
     """mr mrs ms dr prof messrs st sr jr adm col gen lt maj rep reps sen inc corp co cos ltd bros
-    cie a.m p.m u.s u.k u.n u.s.a u.s.s.r d.c l.a n.y n.j n.c s.c n.h n.m w.va ph.d m.b.a a.d
-    jan feb aug sep sept oct nov dec tues wed fri ala ariz calif colo conn fla ga ill kan ky
-    mich minn nev okla ore pa tenn va vt wash wis ave ct ft mg yr vs ok chg sw c d e f g h k l
-    m n p r s t v w a.a a.c a.g a.h a.s a.t b.f b.v c.v d.h d.w e.f e.h e.l e.m f.g f.j g.d g.f
-    g.k h.c h.f h.m j.b j.c j.j j.k j.p j.r l.f l.p m.j n.d n.v r.a r.h r.i r.j r.k r.t s.a s.g
-    s.s t.j w.c w.r w.w""".split()
+    cie a.m p.m u.s u.k u.n u.s.a u.s.s.r d.c l.a n.y n.j n.c s.c n.h n.m w.va ph.d m.b.a a.d jan
+    feb aug sep sept oct nov dec tues wed fri ala ariz calif colo conn fla ga ill kan ky mich minn
+    nev okla ore pa tenn va vt wash wis ave ct ft mg yr vs ok chg sw a.a a.c a.g a.h a.s a.t b.f
+    b.v c.v d.h d.w e.f e.h e.l e.m f.g f.j g.d g.f g.k h.c h.f h.m j.b j.c j.j j.k j.p j.r l.f l.p
+    m.j n.d n.v r.a r.h r.i r.j r.k r.t s.a s.g s.s t.j w.c w.r w.w""".split()
 )
 STARTERS = set(
     """according although among both but despite even he however i if in indeed instead it many
@@ -28,22 +27,21 @@ STARTERS = set(
 # Words that are lower-case but where they begin a sentence: capitalised, they begin one.
 COMMON = set(
     """above accept adding address ahead allow almost along already always animals anyone anything
-    apply approach ask become begin being believe better between beyond body bold bread break
-    build call car careful carefully cause certainly check choose cold comfortable consider
-    contact cool create creating dark depending details different does dogs doing done door
-    early easily eating effective either eliminate else enjoy enough ensure especially
-    essential ever example excellent exciting exercise experience explain explore fact famous
-    final finally flight follow following forget gather giving going grab guess happy healthy
-    hear helping her here host hot huge idea imagine important include including incredible
-    indeed instead interested interesting into items kids known learn list listen living
-    looking lunch meal mean mix morning need nor note nothing number overall pack page pain
-    perfect person personal play please practice prepare pretty probably problem prompt proper
-    provide put question questions recent regular relax remember remove right safe same seems
-    serve simple simply sit so someone sometimes soon spend starting step still such taking
-    team ten text thank thanks them things think though through thus tips together tomorrow
-    treat true try trying turn type typically understand unfortunately unique unless unlike
-    upon us using various very wait walk wear weather welcome went were whether which whole win
-    wish within without wonderful words working writing yes yet your yourself zero""".split()
+    apply approach ask become begin being believe better between beyond body bold bread break build
+    call car careful carefully cause certainly check choose cold comfortable consider contact cool
+    create creating dark depending details different does dogs doing done door early easily eating
+    effective either eliminate else enjoy enough ensure especially essential ever example excellent
+    exciting exercise experience explain explore fact famous final finally flight follow following
+    forget gather giving going grab guess happy healthy hear helping her here host hot huge idea
+    imagine important include including incredible indeed instead interested interesting into items
+    kids known learn list listen living looking lunch meal mean mix morning need nor note nothing
+    number overall pack page pain perfect person personal play please practice prepare pretty
+    probably problem prompt proper provide put question questions recent regular relax remember
+    remove right safe same seems serve simple simply sit so someone sometimes soon spend starting
+    step still such taking team ten text thank thanks them things think though through thus tips
+    together tomorrow treat true try trying turn type typically understand unfortunately unique
+    unless unlike upon us using various very wait walk wear weather welcome went were whether which
+    whole win wish within without wonderful words working writing yes yet your yourself zero""".split()
 )
 # More words that also occur in lower-case: after an initial ("Plan B. She") they begin a sentence.
 LOWER = set("a an as at by do does for her his how is its my no of on our she to was we".split())
