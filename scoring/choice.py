@@ -10,20 +10,19 @@ An answer that names no option, or several, is None.
 import re
 from functools import lru_cache
 
+from data.benchmarks import LETTERS
 from scoring import latex, stated
 from scoring.latex.tokens import respell
 
-LETTERS = "ABCDEFGHIJ"
 LONGEST, EXPRESSION = 4_000, 200  # characters of a candidate that are read, and as mathematics
 MARKUP = re.compile(
     r"\\(?:text)?color\s*\{[^{}]*\}|\\(?:text\w*|math\w+|boxed|fbox|left|right|underline|rm|bf|"
     r"[()\[\]{},;:! #])|[\"“”*`${}]|^#+"
 )
 OPTION = re.compile(
-    r"[\s:]*(?:(?:indeed|therefore|thus|hence|then|actually),?\s+)?"
+    r"(?i)[\s:]*(?:(?:indeed|therefore|thus|hence|then|actually),?\s+)?"
     r"(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)*(?:option|choice|answer|letter)\b"
-    r"(?:\s+is)?\s*:?)?\s*[(\[]*\s*(?P<letter>[A-Ja-j])(?P<mark>\s*[)\].:,;]+|\s*$|(?=\s+[-–—]\s))?",
-    re.I,
+    r"(?:\s+is)?\s*:?)?\s*[(\[]*\s*(?P<letter>[A-Ja-j])(?P<mark>\s*[)\].:,;]+|\s*$|(?=\s+[-–—]\s))?"
 )
 NO_LETTER = re.compile(r"[A-Za-z0-9'’=^_+*/<>≤≥≈!%°|&]|\s+[=+*/^<>≤≥≈-]")
 SEVERAL = re.compile(r"[)\].\s]*(?:,|;|&|/|and\b|or\b)\s*\(?[A-J]\b")
@@ -39,8 +38,7 @@ VERDICT = re.compile(
     r"|\b(?:[Cc]hoose|[Ss]elect|[Pp]ick|go with)\s+(?:option\s+)?[(*]*([A-J])\b"
 )
 MENTION = re.compile(
-    r"(?:(?:\b[Oo]ption|\b[Cc]hoice|\b[Aa]nswer)\s*\(?([A-J])\b|\(([A-J])\))"
-    rf"(?!{DENIED.pattern})"
+    r"(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*\(?([A-J])\b|\(([A-J])\))(?!" + DENIED.pattern + ")"
 )
 NUMBERED = re.compile(r"(option ?|choice ?)?([1-9])(?= |$).*")
 FINAL = re.compile(r"(?:\bis|'s|’s|(?<!not )\bbe|\b[Ss]o,?|:)\s*[(*]*([A-J])\W*$")
@@ -88,11 +86,9 @@ def chosen(candidate: str, options: list[str]) -> str | None:
     """The letter of the one option that a boxed answer, a line or a phrase's end is."""
     candidate = candidate[:LONGEST].strip()
     letter, rest = leading(plain(candidate), options)
-    verbatim = [
-        i for i, option in enumerate(options) if candidate in (option, rf"\text{{{option}}}")
-    ]
-    if len(verbatim) == 1 and candidate not in LETTERS:
-        return LETTERS[verbatim[0]]
+    exact = [i for i, option in enumerate(options) if candidate in (option, rf"\text{{{option}}}")]
+    if len(exact) == 1 and candidate not in LETTERS:
+        return LETTERS[exact[0]]
     answer, texts = normal(candidate), [normal(option) for option in options]
     if letter and answer not in texts:
         others = [LETTERS[i] for i, text in enumerate(texts) if text == normal(rest)]

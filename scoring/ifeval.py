@@ -31,9 +31,8 @@ def check(prompt: str, response: str, instruction_ids: list[str], kwargs: list[d
         if missing := [key for key in needed if given.get(key) is None]:
             raise ValueError(f"{name}: needs {', '.join(missing)}")
         values = [given[key] for key in needed]
-        verdicts = (
-            bool(text.strip()) and CHECKS[name](text, *values) for text in variants(response)
-        )
+        texts = variants(response)
+        verdicts = (bool(text.strip()) and CHECKS[name](text, *values) for text in texts)
         strict.append(next(verdicts))
         loose.append(strict[-1] or any(verdicts))
     return {"strict": strict, "loose": loose}
@@ -98,7 +97,8 @@ def parts(text: str, separator: str) -> list[str]:
 
 
 def has_two_responses(text: str) -> bool:
-    return len(responses := parts(text, "******")) == 2 == len(set(responses))
+    responses = parts(text, "******")
+    return len(responses) == 2 and responses[0] != responses[1]
 
 
 def has_placeholders(text: str, num_placeholders: int) -> bool:

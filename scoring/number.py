@@ -64,14 +64,10 @@ def numbers(pred: str, unit: str = "") -> list[float]:
 
 def stated_in(tree: tuple, is_signed: bool) -> list[tuple]:
     """The expressions that may be the answer: the end of an equation, the head of a list."""
+    candidates = {"relation": slice(-1, None), "either": slice(None), "group": slice(1 + is_signed)}
     if tree[0] == "assignment":
-        nodes = tree[2:]
-    elif tree[0] == "relation":
-        nodes = tree[2][-1:]
-    elif tree[0] == "either":
-        nodes = tree[1]
-    elif tree[0] == "group":
-        nodes = tree[3][: 2 if is_signed else 1]
-    else:
+        return stated_in(tree[2], is_signed)
+    if tree[0] not in candidates:
         return [tree]
+    nodes = tree[-1][candidates[tree[0]]]
     return [part for node in nodes for part in stated_in(node, is_signed)]

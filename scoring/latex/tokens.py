@@ -53,10 +53,8 @@ SHORT_WORDS = set(
 
 # ---- rewriting -------------------------------------------------------------------------------
 
-TEXT = (
-    r"\\(?:text|mbox|hbox|mathrm|textbf|textit|textrm|textsf|texttt|textnormal|emph|operatorname)"
-    r"\s*\*?\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
-)
+ARGUMENT = r"\s*\*?\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+TEXT = r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|hbox|mathrm|emph|operatorname)" + ARGUMENT
 ELLIPSIS = r"\s*(?:\.{3}|\\[lc]?dots\b|…)"
 REWRITES = [  # in this order
     (r"\\\\\[\s*[\d.]+\s*[a-z]{2}\s*\]", r"\\\\"),  # the height of a matrix's row
