@@ -55,8 +55,8 @@ def extract(text: str, options: list[str]) -> str | None:
     if how:
         return chosen(answer, options) if answer else None
     text = text[-stated.TAIL :]
-    for rest in stated.after_phrases(PHRASE, text, 5):
-        for candidate in (rest.split("\n")[0], stated.STOP.split(rest[:LONGEST])[0]):
+    for rest in stated.after_phrases(PHRASE, text, 5, LONGEST):
+        for candidate in (rest.split("\n")[0], stated.STOP.split(rest)[0]):
             if letter := chosen(candidate, options):
                 return letter
     lines = [line.strip() for line in text.strip().split("\n") if line.strip()]

@@ -23,7 +23,7 @@ def check(prompt: str, response: str, instruction_ids: list[str], kwargs: list[d
     removed, with or without asterisks). An empty response follows none. Raises ValueError for an
     unknown instruction or missing arguments.
     """
-    strict, loose = [], []
+    strict, loose, texts = [], [], variants(response)
     for name, given in zip(instruction_ids, kwargs, strict=True):
         if name not in CHECKS:
             raise ValueError(f"{name}: not one of IFEval's {len(CHECKS)} instructions")
@@ -31,7 +31,6 @@ def check(prompt: str, response: str, instruction_ids: list[str], kwargs: list[d
         if missing := [key for key in needed if given.get(key) is None]:
             raise ValueError(f"{name}: needs {', '.join(missing)}")
         values = [given[key] for key in needed]
-        texts = variants(response)
         verdicts = (bool(text.strip()) and CHECKS[name](text, *values) for text in texts)
         strict.append(next(verdicts))
         loose.append(strict[-1] or any(verdicts))

@@ -18,7 +18,7 @@ ABBREVIATIONS = set(
     nev okla ore pa tenn va vt wash wis ave ct ft mg yr vs ok chg sw a.a a.c a.g a.h a.s a.t b.f
     b.v c.v d.h d.w e.f e.h e.l e.m f.g f.j g.d g.f g.k h.c h.f h.m j.b j.c j.j j.k j.p j.r l.f l.p
     m.j n.d n.v r.a r.h r.i r.j r.k r.t s.a s.g s.s t.j w.c w.r w.w""".split()
-)
+) | set("cdefghklmnprstvw")
 STARTERS = set(
     """according although among both but despite even he however i if in indeed instead it many
     meanwhile moreover most nevertheless nonetheless nor sales separately similarly since so some

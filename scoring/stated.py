@@ -100,8 +100,8 @@ def extract(text: str) -> tuple[str | None, str]:
     text = text[-TAIL:]
     if hashes := re.findall(r"####[ \t]*(\S[^\n]*)", text):
         return hashes[-1].strip(), "####"
-    for rest in after_phrases(PHRASE, text, 1):
-        formula = MATH.match(rest := rest[:LONGEST])
+    for rest in after_phrases(PHRASE, text, 1, LONGEST):
+        formula = MATH.match(rest)
         answer = "".join(filter(None, formula.groups())) if formula else CLAUSE.split(rest)[0]
         if answer.strip():
             return answer.strip(), "phrase"
@@ -116,10 +116,10 @@ def extract(text: str) -> tuple[str | None, str]:
     return None, "none"
 
 
-def after_phrases(phrase: re.Pattern, text: str, limit: int):
+def after_phrases(phrase: re.Pattern, text: str, limit: int, longest: int):
     """Yields what follows each of the last `limit` matches of `phrase`, from the last one back."""
     for match in reversed(list(phrase.finditer(text))[-limit:]):
-        yield text[match.end() :]
+        yield text[match.end() : match.end() + longest]
 
 
 def extract_words(text: str) -> tuple[str | None, str]:
