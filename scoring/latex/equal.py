@@ -246,9 +246,7 @@ def same_items(a: tuple, b: tuple) -> bool:
     if len(left) != len(right):
         return False
     in_order = all(map(same, left, right))
-    brackets = [
-        node[1] + node[2] for node in (a, b) if node[:2] in (("group", "("), ("group", "["))
-    ]
+    brackets = [n[1] + n[2] for n in (a, b) if n[0] == "group" and n[1] in ("(", "[")]
     if len(brackets) == 2:  # a pair's may be an interval's, longer ones are a vector's in any case
         alike = brackets[0] == brackets[1] or len(left) != 2 and {*brackets} == {"()", "[]"}
         return in_order and alike
