@@ -28,12 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 import triton
-from triton._C.libtriton import native_specialize_impl
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import CUDABackend, get_ptxas
 from triton.compiler import ASTSource
 from triton.runtime.errors import OutOfResources, PTXASError
-from triton.runtime.jit import JITFunction
+from triton.runtime.jit import JITFunction, create_function_from_signature
 
 import kernels
 from bench.traffic import traffic
@@ -97,8 +96,8 @@ def broken(name: str, arch: str, report: dict) -> list[str]:
 class Launch:
     kernel: JITFunction
     signature: tuple  # (argument, type) in order; "constexpr" for what is compiled in
-    constants: tuple  # (argument, value)
-    divisible: tuple  # arguments that are multiples of 16
+    constants: tuple  # (path of an argument, value)
+    divisible: tuple  # paths of arguments that are multiples of 16
     options: tuple  # warps and stages
 
 
@@ -118,23 +117,16 @@ class Recorder:
         JITFunction.run = self.run
 
 
-def describe(kernel, args, keywords) -> Launch:
+def describe(kernel, arguments, keywords) -> Launch:
     """What Triton's launcher would compile in for these arguments, by its own rule."""
-    values = dict(zip((p.name for p in kernel.params), args, strict=False)) | keywords
-    signature, constants, divisible = [], [], []
-    for p in kernel.params:
-        value = values.get(p.name, p.default)
-        kind, key = "constexpr", value
-        if not p.is_constexpr:
-            rules = not p.do_not_specialize, not p.do_not_specialize_on_alignment
-            kind, key = native_specialize_impl(CUDABackend, value, p.is_const, *rules)
-        signature.append((p.name, kind))
-        if kind == "constexpr":
-            constants.append((p.name, key))
-        elif key == "D":
-            divisible.append(p.name)
+    backend = CUDABackend(GPUTarget("cuda", 90, 32))
+    bind = create_function_from_signature(kernel.signature, kernel.params, backend)
+    _, signature, constants, attributes = kernel._pack_args(
+        backend, keywords, *bind(*arguments, **keywords)
+    )
+    divisible = tuple(path for path, attribute in attributes.items() if attribute)
     options = tuple((k, v) for k, v in keywords.items() if k in ("num_warps", "num_stages"))
-    return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), options)
+    return Launch(kernel, (*signature.items(),), (*constants.items(),), divisible, options)
 
 
 def zeros(*shape):
@@ -219,10 +211,8 @@ def judge(it: Launch, arch: str) -> dict:
 
     narrow: instructions that load or store 16 bits a thread, where up to 128 fit into one.
     """
-    place = {name: i for i, (name, _) in enumerate(it.signature)}
-    constants = {(place[name],): value for name, value in it.constants}
-    attributes = {(place[name],): [["tt.divisibility", 16]] for name in it.divisible}
-    source = ASTSource(it.kernel, dict(it.signature), constants, attributes)
+    attributes = {path: [["tt.divisibility", 16]] for path in it.divisible}
+    source = ASTSource(it.kernel, dict(it.signature), dict(it.constants), attributes)
     target = GPUTarget("cuda", int(arch[3:]), 32)
     try:
         made = triton.compile(source, target=target, options=dict(it.options))
