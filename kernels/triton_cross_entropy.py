@@ -70,11 +70,10 @@ def linear_cross_entropy_op(
     want_hidden: bool,
     want_head: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, d_hidden, d_head): gradients are made with the loss; empty where not wanted."""
+    """(loss, d_hidden, d_head): gradients are computed with the loss; empty where not wanted."""
     targets, weights = targets.contiguous(), weights.contiguous()
-    loss, *gradients = head_in_chunks(
-        hidden, head, targets, weights, chunk, want_hidden, want_head, softmax_step
-    )
+    inputs = (hidden, head, targets, weights, chunk)
+    loss, *gradients = head_in_chunks(*inputs, want_hidden, want_head, softmax_step)
     return loss, *(hidden.new_empty(0) if x is None else x for x in gradients)
 
 
@@ -102,7 +101,7 @@ linear_cross_entropy_op.register_autograd(_differentiate, setup_context=_save)
 
 @register_flop_formula(torch.ops.scale_or_reason.linear_cross_entropy)
 def flops(hidden, head, targets, weights, chunk, want_hidden, want_head, **_) -> int:
-    """The head's matmul, and the one of each gradient, which the forward pass makes as well."""
+    """The head's matmul, and the one of each gradient, which the forward computes too."""
     return 2 * hidden[0] * hidden[1] * head[0] * (1 + want_hidden + want_head)
 
 
