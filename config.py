@@ -193,7 +193,8 @@ LONG = 131_072
 SCALES = {
     #                base           lr ift, reasoning   d     f    L   H  K
     "0.5b": _qwen("Qwen2.5-0.5B", (1e-5, 2e-5), 896, 4864, 24, 14, 2),
-    "1.5b": _qwen("Qwen2.5-1.5B", (7e-6, 1e-5), 1536, 8960, 28, 12, 2, max_position_embeddings=LONG),
+    "1.5b": _qwen("Qwen2.5-1.5B", (7e-6, 1e-5), 1536, 8960, 28, 12, 2,
+                  max_position_embeddings=LONG),
     "3b": _qwen("Qwen2.5-3B", (5e-6, 7e-6), 2048, 11008, 36, 16, 2),
     "7b": _qwen("Qwen2.5-7B", (3e-6, 5e-6), 3584, 18944, 28, 28, 4, 152_064, tied=False,
                 max_position_embeddings=LONG),

@@ -195,14 +195,10 @@ Count = Annotated[int, cli.Range(1, 10**12)]
 @dataclass
 class Options:
     # the model
-    scale: Annotated[str, cli.OneOf(tuple(SCALES))] | None = (
-        None  # a student: a row of config.SCALES
-    )
+    scale: Annotated[str, cli.OneOf(tuple(SCALES))] | None = None  # a row of config.SCALES
     model: str | None = None  # instead: path or Hub id of a model with a supported config.json
     # the samples
-    corpus: Annotated[str, cli.OneOf(CORPORA)] = (
-        "general"  # whose samples and lengths count, if not given
-    )
+    corpus: Annotated[str, cli.OneOf(CORPORA)] = "general"  # gives what the next options do not
     format: Answer = "ift"  # what the student is trained on
     samples: Count | None = None  # pairs of answers (default: as many as the corpus has)
     prompt: Count | None = None  # mean tokens (default: the corpus's)
