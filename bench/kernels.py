@@ -13,6 +13,7 @@ JSON. Nothing of it is measured yet.
 import itertools
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,6 @@ import torch
 
 import flops
 import kernels
-from bench import static
 from bench.traffic import one_pass
 from common import cli
 from config import SCALES
@@ -259,7 +259,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print("no GPU here, so nothing is timed; the static report instead:\n", flush=True)
         peers = find_spec("liger_kernel") and find_spec("cut_cross_entropy")
-        return static.main(["--scales", o.scales, *["--peers"] * bool(peers)])
+        script = Path(__file__).with_name("static.py")
+        command = [sys.executable, script, "--scales", o.scales, *["--peers"] * bool(peers)]
+        return subprocess.run(command).returncode
     if o.tune:
         print(fastest := tune("cuda"))
         [(arch, kernels_of)] = fastest.items()
