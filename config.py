@@ -91,8 +91,8 @@ class Config:
             "attention_bias": bool(raw.get("attention_bias")),
             "mlp_bias": bool(raw.get("mlp_bias")),
         }
-        if found := [name for name, is_used in unsupported.items() if is_used]:
-            raise ValueError(f"{', '.join(found)}: not supported by this decoder")
+        if used := [name for name, is_used in unsupported.items() if is_used]:
+            raise ValueError(f"{', '.join(used)}: not supported by this decoder")
         heads = raw["num_attention_heads"]
         return cls(
             vocab_size=raw["vocab_size"],
@@ -151,19 +151,17 @@ class Scale:
     config: Config
 
 
-def _qwen(
-    base, lr_ift, lr_reasoning, d, f, layers, heads, kv_heads, vocab=151_936, tied=True, **more
-):
-    shape = Config(vocab, d, f, layers, heads, kv_heads, 128 if d > 896 else 64,
-                   tie_word_embeddings=tied, **more)  # fmt: skip
-    return Scale(f"Qwen/{base}", {"ift": lr_ift, "reasoning": lr_reasoning}, shape)
+def _qwen(base, lr, d, f, layers, heads, kv_heads, vocab=151_936, tied=True, **more):
+    width = 128 if d > 896 else 64
+    shape = Config(vocab, d, f, layers, heads, kv_heads, width, tie_word_embeddings=tied, **more)
+    return Scale(f"Qwen/{base}", dict(zip(ANSWERS, lr, strict=True)), shape)
 
 
-def _toy(lr_ift, lr_reasoning, d, f, layers, heads, kv_heads):
-    # 384 rows: the toy tokenizer's ids, fewer, and room that is never sampled, as in real students
-    shape = Config(384, d, f, layers, heads, kv_heads, d // heads, rope_theta=1e4,
-                   max_position_embeddings=2048)  # fmt: skip
-    return Scale("scratch", {"ift": lr_ift, "reasoning": lr_reasoning}, shape)
+def _toy(lr, d, f, layers, heads, kv_heads):
+    # 384 rows: the toy tokenizer's ids, fewer, and ids that are never sampled, as in real students
+    more = {"rope_theta": 1e4, "max_position_embeddings": 2048}
+    shape = Config(384, d, f, layers, heads, kv_heads, d // heads, **more)
+    return Scale("scratch", dict(zip(ANSWERS, lr, strict=True)), shape)
 
 
 @dataclass(frozen=True)
@@ -193,18 +191,19 @@ TEACHER = Mixture(151_936, 4096, 12_288, 94, 64, 4, 128, max_position_embeddings
 
 LONG = 131_072
 SCALES = {
-    #                base            lr ift reason.   d      f     L   H  K
-    "0.5b": _qwen("Qwen2.5-0.5B", 1e-5, 2e-5, 896, 4864, 24, 14, 2),
-    "1.5b": _qwen("Qwen2.5-1.5B", 7e-6, 1e-5, 1536, 8960, 28, 12, 2, max_position_embeddings=LONG),
-    "3b": _qwen("Qwen2.5-3B", 5e-6, 7e-6, 2048, 11008, 36, 16, 2),
-    "7b": _qwen("Qwen2.5-7B", 3e-6, 5e-6, 3584, 18944, 28, 28, 4, 152_064, False,
+    #                base           lr ift, reasoning   d     f    L   H  K
+    "0.5b": _qwen("Qwen2.5-0.5B", (1e-5, 2e-5), 896, 4864, 24, 14, 2),
+    "1.5b": _qwen("Qwen2.5-1.5B", (7e-6, 1e-5), 1536, 8960, 28, 12, 2,
+                  max_position_embeddings=LONG),
+    "3b": _qwen("Qwen2.5-3B", (5e-6, 7e-6), 2048, 11008, 36, 16, 2),
+    "7b": _qwen("Qwen2.5-7B", (3e-6, 5e-6), 3584, 18944, 28, 28, 4, 152_064, tied=False,
                 max_position_embeddings=LONG),
-    "14b": _qwen("Qwen2.5-14B", 1e-6, 3e-6, 5120, 13824, 48, 40, 8, 152_064, False,
+    "14b": _qwen("Qwen2.5-14B", (1e-6, 3e-6), 5120, 13824, 48, 40, 8, 152_064, tied=False,
                  rms_norm_eps=1e-5, max_position_embeddings=LONG),
-    #          lr ift reason.  d   f   L  H  K
-    "toy-xs": _toy(5e-3, 5e-3, 16, 48, 2, 1, 1),
-    "toy-s": _toy(2e-3, 4e-3, 32, 96, 2, 2, 1),
-    "toy-m": _toy(1e-3, 2e-3, 64, 160, 2, 2, 1),
-    "toy-l": _toy(7e-4, 1.5e-3, 96, 256, 3, 3, 1),
-    "toy-xl": _toy(5e-4, 1e-3, 128, 288, 3, 4, 2),
+    #         lr ift, reasoning  d   f   L  H  K
+    "toy-xs": _toy((5e-3, 5e-3), 16, 48, 2, 1, 1),
+    "toy-s": _toy((2e-3, 4e-3), 32, 96, 2, 2, 1),
+    "toy-m": _toy((1e-3, 2e-3), 64, 160, 2, 2, 1),
+    "toy-l": _toy((7e-4, 1.5e-3), 96, 256, 3, 3, 1),
+    "toy-xl": _toy((5e-4, 1e-3), 128, 288, 3, 4, 2),
 }  # fmt: skip

@@ -15,33 +15,26 @@ attention, count two of SwiGLU's three matrices, and count unmasked attention.
 
 import sys
 from dataclasses import dataclass
+from typing import Annotated
 
-from common import cli, hub
-from config import CORPORA, SCALES, TEACHER, Config
+from common import cli
+from config import ANSWERS, CORPORA, SCALES, TEACHER, Answer, Config
 
-# Dense bf16 tensor-core peak of one GPU in FLOP/s (vendors' data sheets, without sparsity), by a
-# part of its device name; the first that matches counts, and an unknown GPU gets no MFU.
-PEAK = {
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "B200": 2250e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "RTX 4090": 165e12,
+# Of one GPU, from the vendors' data sheets: dense bf16 tensor-core FLOP/s (without sparsity), bytes
+# of memory, bytes/s of memory; of the A100 the larger one. The name is a part of the device's name;
+# the first that matches counts, and an unknown GPU gets no MFU.
+GPUS = {
+    "H100 PCIe": (756e12, 80e9, 2.0e12),
+    "H100 NVL": (835e12, 94e9, 3.9e12),
+    "H100": (989e12, 80e9, 3.35e12),
+    "H200": (989e12, 141e9, 4.8e12),
+    "B200": (2250e12, 180e9, 8.0e12),
+    "A100": (312e12, 80e9, 2.04e12),
+    "L40S": (362e12, 48e9, 0.86e12),
+    "RTX 4090": (165e12, 24e9, 1.01e12),
 }
-# Bytes of memory of each, from the same sheets; of the A100 the larger one.
-MEMORY = {
-    "H100 PCIe": 80e9,
-    "H100 NVL": 94e9,
-    "H100": 80e9,
-    "H200": 141e9,
-    "B200": 180e9,
-    "A100": 80e9,
-    "L40S": 48e9,
-    "RTX 4090": 24e9,
-}
+PEAK = {name: row[0] for name, row in GPUS.items()}
+MEMORY = {name: row[1] for name, row in GPUS.items()}
 
 
 def peak(device_name: str) -> float | None:
@@ -76,8 +69,7 @@ def parameters(config, active: bool = False) -> int:
     return embeddings + config.num_hidden_layers * layer + d
 
 
-def parts(config, length: int, head: int | None = None, method: str = "exact",
-          causal: bool = True) -> dict[str, int]:  # fmt: skip
+def parts(config, length: int, head: int | None = None, method="exact", causal=True) -> dict:
     """FLOPs of one forward pass over one document, by part; forward() is their sum.
 
     length: tokens l. head: positions where the head is computed (None: all). method: "exact" or
@@ -106,8 +98,7 @@ def parts(config, length: int, head: int | None = None, method: str = "exact",
     }
 
 
-def forward(config, length: int, head: int | None = None, method: str = "exact",
-            causal: bool = True) -> int:  # fmt: skip
+def forward(config, length: int, head: int | None = None, method="exact", causal=True) -> int:
     """FLOPs of one forward pass over one document; the arguments are those of parts()."""
     return sum(parts(config, length, head, method, causal).values())
 
@@ -148,8 +139,9 @@ def inference(config, prompt: int, generated: int, method: str = "exact") -> int
     return forward(config, prompt, head=1, method=method) + steps
 
 
-def ledger(config, samples: int, prompt: int, answers: dict, format: str, asked: int = 0,
-           teacher=TEACHER, method: str = "exact") -> dict[str, int]:  # fmt: skip
+def ledger(
+    config, samples, prompt, answers: dict, format, asked=0, teacher=TEACHER, method="exact"
+) -> dict[str, int]:
     """FLOPs of a whole arm by stage, for samples that all have the mean lengths.
 
     answers: tokens of an answer by format, all of which the `teacher` generates (None: the pairs
@@ -166,8 +158,9 @@ def ledger(config, samples: int, prompt: int, answers: dict, format: str, asked:
     }
 
 
-def memory(config, row_tokens: int, ranks: int = 1, compute_bytes: int = 2,
-           recompute: bool = False, logits: int = 2**28) -> dict:  # fmt: skip
+def memory(
+    config, row_tokens: int, ranks=1, compute_bytes=2, recompute=False, logits=2**28
+) -> dict[str, int]:
     """Bytes on one device for training rows of `row_tokens` tokens, by part; an estimate.
 
     Weights, gradients and two Adam moments are fp32 and sharded over `ranks`. Activations are what
@@ -177,17 +170,17 @@ def memory(config, row_tokens: int, ranks: int = 1, compute_bytes: int = 2,
     a block's gathered weights and gradients come on top: the embedding's are counted, as the
     largest.
     """
-    d, f, L, V = (config.hidden_size, config.intermediate_size, config.num_hidden_layers,
-                  config.vocab_size)  # fmt: skip
+    d, f = config.hidden_size, config.intermediate_size
+    L, V = config.num_hidden_layers, config.vocab_size
     q = config.num_attention_heads * config.head_dim
     kv = config.num_key_value_heads * config.head_dim
-    share = -(-parameters(config) // ranks)
+    shard = -(-parameters(config) // ranks)
     block = 10 * d + 4 * q + 3 * kv + 4 * f
     values = block + (L - 1) * d if recompute else L * block
     return {
-        "weights": 4 * share,
-        "gradients": 4 * share,
-        "moments": 8 * share,
+        "weights": 4 * shard,
+        "gradients": 4 * shard,
+        "moments": 8 * shard,
         "gathered": (compute_bytes + 4) * V * d if ranks > 1 else 0,
         "activations": row_tokens * values * compute_bytes,
         "head": 4 * V * d + 4 * min(logits, row_tokens * V),
@@ -196,61 +189,38 @@ def memory(config, row_tokens: int, ranks: int = 1, compute_bytes: int = 2,
 
 # ---- python flops.py ------------------------------------------------------------------------
 
+Count = Annotated[int, cli.Range(1, 10**12)]
+
 
 @dataclass
 class Options:
-    scale: str = ""  # a student: 0.5b 1.5b 3b 7b 14b toy-xs toy-s toy-m toy-l toy-xl
-    model: str = ""  # instead: path or Hub id of any model whose config.json we read
-    corpus: str = "general"  # mean lengths and samples of the paper's corpus: general or math
-    format: str = "ift"  # what the student is trained on: ift or reasoning
-    samples: int | None = None  # default: as many as the paper's corpus has
-    prompt: int | None = None  # mean tokens (default: the corpus's)
-    answer: int | None = None  # mean tokens (default: the corpus's, by format)
-    asked: int = 22_000  # answers of the student in evaluation; the 18 benchmarks ask about as many
-    gpu: str = "H100"  # a row of flops.PEAK
-    mfu: float = 0.4  # model FLOPs utilisation, assumed
-    ranks: int = 8
-    row_tokens: int = 16_384  # tokens of one forward
+    # the model
+    scale: Annotated[str, cli.OneOf(tuple(SCALES))] | None = None  # a row of config.SCALES
+    model: str | None = None  # instead: path or Hub id of a model with a supported config.json
+    # the samples
+    corpus: Annotated[str, cli.OneOf(CORPORA)] = "general"  # gives what the next options do not
+    format: Answer = "ift"  # what the student is trained on
+    samples: Count | None = None  # pairs of answers (default: as many as the corpus has)
+    prompt: Count | None = None  # mean tokens (default: the corpus's)
+    answer: Count | None = None  # mean tokens (default: the corpus's, by format)
+    asked: Annotated[int, cli.Range(0, 10**12)] = 22_000  # answers in evaluation, all 18 benchmarks
+    # the machine
+    gpu: Annotated[str, cli.OneOf(PEAK)] = "H100"  # a row of flops.GPUS
+    mfu: Annotated[float, cli.Range(0, 1, is_open=True)] = 0.4  # model FLOPs utilisation, assumed
+    ranks: Count = 8  # GPUs that share the weights
+    row_tokens: Count = 16_384  # tokens of one forward
     recompute: bool = False  # activation checkpointing
 
 
-def check(o: Options, given) -> list[str]:
-    """What is wrong with the options, one line a case."""
-    problems = []
-    if bool(o.scale) == bool(o.model):
-        problems.append("--scale or --model: give one of the two")
-    if o.scale and o.scale not in SCALES:
-        problems.append(cli.not_one_of("--scale", o.scale, list(SCALES)))
-    for name, known in (("corpus", list(CORPORA)), ("format", ["ift", "reasoning"])):
-        if getattr(o, name) not in known:
-            problems.append(cli.not_one_of(cli.flag(name), getattr(o, name), known))
-    if not peak(o.gpu):
-        problems.append(f"--gpu {o.gpu}: its peak is not known; one of {', '.join(PEAK)}")
-    if not 0 < o.mfu <= 1:
-        problems.append(f"--mfu {o.mfu}: a share, above 0 and at most 1")
-    for name in ("samples", "prompt", "answer", "ranks", "row_tokens", "asked"):
-        least = 0 if name == "asked" else 1
-        if name in given and not least <= getattr(o, name) <= 10**12:
-            problems.append(f"{cli.flag(name)} {getattr(o, name)}: from {least} to 10**12")
-    return problems
-
-
+@cli.run
 def main(arguments: list[str] | None = None) -> int:
-    o, origin = cli.parse(Options, arguments, __doc__)
-    try:
-        if problems := check(o, origin):
-            raise hub.UserError("\n".join(problems))
-        config = (
-            SCALES[o.scale].config if o.scale else Config.from_pretrained(o.model, True, "--model")
-        )
-    except hub.UserError as error:
-        return cli.fail(error)
-    corpus = CORPORA[o.corpus]
-    answers = {name: corpus.tokens(name) for name in ("ift", "reasoning")}
-    answers[o.format] = answers[o.format] if o.answer is None else o.answer
-    prompt = corpus.tokens("prompt") if o.prompt is None else o.prompt
-    samples = corpus.pairs if o.samples is None else o.samples
-    answer, methods = answers[o.format], ("paper", "exact")
+    o, _ = cli.parse(Options, arguments, __doc__)
+    problems = cli.Problems(cli.check(o))
+    problems.add((o.scale is None) == (o.model is None), "--scale or --model: give one of the two")
+    config = SCALES[o.scale].config if o.scale in SCALES else None
+    if o.model is not None:
+        config = problems.attempt(Config.from_pretrained, o.model, True, "--model")
+    problems.raise_any()
 
     total, active = parameters(config), parameters(config, active=True)
     print(
@@ -259,45 +229,57 @@ def main(arguments: list[str] | None = None) -> int:
         f" {config.num_attention_heads} query and {config.num_key_value_heads} key/value heads"
         f" of {config.head_dim}, f {feed_forward(config)[0]:,}, V {config.vocab_size:,}"
     )
+    corpus = CORPORA[o.corpus]
+    prompt, answers = o.prompt or corpus.tokens("prompt"), {a: corpus.tokens(a) for a in ANSWERS}
+    answers[o.format] = o.answer or answers[o.format]
+    print_forward(config, prompt, answers[o.format])
+    print_ledger(o, config, o.samples or corpus.pairs, prompt, answers)
+    sizes = memory(config, o.row_tokens, o.ranks, recompute=o.recompute)
+    title = f"GB a GPU: {o.ranks} ranks, rows of {o.row_tokens:,} tokens"
+    rows = [(name, f"{size / 1e9:.2f}") for name, size in with_sum(sizes, "sum").items()]
+    print_table(f"{title}{', recomputing' * o.recompute}; an estimate", rows)
+    return 0
 
-    print(f"\nMFLOP a token, one forward over {prompt:,} prompt + {answer:,} answer tokens")
-    length = prompt + answer
-    table = {m: parts(config, length, answer if m == "exact" else None, m) for m in methods}
-    columns = {m: {**row, "sum": sum(row.values())} for m, row in table.items()}
-    print(f"{'':30}{'paper':>14}{'exact':>14}{'paper/exact':>14}")
-    for part in columns["paper"]:
-        paper, exact = (columns[m][part] for m in methods)
-        ratio = f"{paper / exact:.2f}" if exact else "-"
-        print(f"{part:30}{paper / length / 1e6:14,.3f}{exact / length / 1e6:14,.3f}{ratio:>14}")
 
-    print(f"\nFLOPs of {samples:,} samples, {o.format}")
-    seconds = peak(o.gpu) * o.mfu
-    books = {m: ledger(config, samples, prompt, answers, o.format, o.asked, method=m)
-             for m in methods}  # fmt: skip
-    rows = {
+def print_forward(config, prompt: int, answer: int):
+    length, rows = prompt + answer, [("", "paper", "exact", "paper/exact")]
+    papers = with_sum(parts(config, length, method="paper"), "sum")
+    for name, exact in with_sum(parts(config, length, answer), "sum").items():
+        costs = (f"{cost / length / 1e6:,.3f}" for cost in (papers[name], exact))
+        rows.append((name, *costs, f"{papers[name] / exact:.2f}" if exact else "-"))
+    title = f"one forward over {prompt:,} prompt + {answer:,} answer tokens"
+    print_table(f"MFLOP a token, {title}", rows)
+
+
+def print_ledger(o: Options, config, samples: int, prompt: int, answers: dict):
+    paper, exact = (
+        with_sum(ledger(config, samples, prompt, answers, o.format, o.asked, method=m), "total")
+        for m in ("paper", "exact")
+    )
+    labels = {
         "generation": "generation, both formats",
         "training": "training, 3 x forward",
         "evaluation": f"evaluation, {o.asked:,} answers",
     }
-    print(f"{'':30}{'paper':>14}{'exact':>14}{'GPU-hours':>14}")
-    for stage, label in rows.items():
-        paper, exact = (books[m][stage] for m in methods)
-        print(f"{label:30}{paper:14.3e}{exact:14.3e}{exact / seconds / 3600:14,.1f}")
-    paper, exact = (sum(books[m].values()) for m in methods)
-    print(f"{'total':30}{paper:14.3e}{exact:14.3e}{exact / seconds / 3600:14,.1f}")
+    rows, peak = [("", "paper", "exact", "GPU-hours")], PEAK[o.gpu]
+    for stage, cost in exact.items():
+        hours = f"{cost / (peak * o.mfu) / 3600:,.1f}"
+        rows.append((labels.get(stage, stage), f"{paper[stage]:.3e}", f"{cost:.3e}", hours))
+    print_table(f"FLOPs of {samples:,} samples, {o.format}", rows)
     print(
         f"generation by Qwen3-235B-A22B; GPU-hours: exact FLOPs on {o.gpu}"
-        f" ({peak(o.gpu) / 1e12:,.0f} TFLOP/s)\nat an assumed MFU of {o.mfu:.0%}, not measured"
+        f" ({peak / 1e12:,.0f} TFLOP/s)\nat an assumed MFU of {o.mfu:.0%}, not measured"
     )
 
-    print(
-        f"\nGB a GPU: {o.ranks} ranks, rows of {o.row_tokens:,} tokens"
-        f"{', recomputing' * o.recompute}; an estimate"
-    )
-    part = memory(config, o.row_tokens, o.ranks, recompute=o.recompute)
-    for name, size in {**part, "sum": sum(part.values())}.items():
-        print(f"{name:30}{size / 1e9:14.2f}")
-    return 0
+
+def with_sum(costs: dict, name: str) -> dict:
+    return costs | {name: sum(costs.values())}
+
+
+def print_table(title: str, rows: list[tuple]):
+    print(f"\n{title}")
+    for label, *cells in rows:
+        print(f"{label:30}" + "".join(f"{cell:>14}" for cell in cells))
 
 
 if __name__ == "__main__":

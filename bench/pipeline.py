@@ -4,7 +4,7 @@
     .venv/bin/python bench/pipeline.py
     .venv/bin/python bench/pipeline.py --outputs answers.jsonl    # rows of your own: output, gold
 
-Prints one line a scorer, where the two disagree, and last a line of JSON. Writes nothing.
+Prints a line for each scorer, where the two disagree, and last a line of JSON. Writes nothing.
 math-verify is no dependency of the project: it stays in build/, or in any environment that has it.
 """
 
@@ -13,14 +13,14 @@ import random
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT)]
+sys.path.insert(0, str(ROOT))
 sys.path.append(str(ROOT / "build/math-verify"))
 
 from common import cli  # noqa: E402
-from common.hub import UserError  # noqa: E402
 from scoring import latex, stated  # noqa: E402
 
 INSTALL = 'pip install --target build/math-verify "math-verify[antlr4_13_2]==0.9.0"'
@@ -28,34 +28,28 @@ INSTALL = 'pip install --target build/math-verify "math-verify[antlr4_13_2]==0.9
 
 @dataclass
 class Options:
-    outputs: str | None = None  # JSONL with the columns output and gold; made up if not given
-    answers: int = 1000  # how many are made up
-    seed: int = 0
-    rounds: int = 3  # each scorer's best round counts
-    show: int = 5  # disagreements printed
+    outputs: str | None = None  # JSONL with the columns output and gold (default: made up)
+    answers: cli.Positive = 1000  # how many are made up
+    seed: int = 0  # of what is made up
+    rounds: cli.Positive = 3  # each scorer's best round counts
+    show: cli.NonNegative = 5  # disagreements printed
 
 
-def check(o: Options) -> list[tuple[str, str]]:
+def prepare(o: Options) -> list[tuple[str, str]]:
     """(output, gold) of every row. Raises UserError for all mistakes at once."""
-    problems, rows = [], []
-    try:
-        import math_verify  # noqa: F401
-    except ImportError as error:
-        problems.append(f"math-verify cannot be imported ({error}); from {ROOT}: {INSTALL}")
-    for name in ("answers", "rounds"):
-        if getattr(o, name) < 1:
-            problems.append(f"{cli.flag(name)} {getattr(o, name)}: at least 1")
-    if o.outputs and not Path(o.outputs).is_file():
-        problems.append(f"--outputs {o.outputs}: no such file")
-    elif o.outputs:
-        for number, line in enumerate(Path(o.outputs).read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                row = json.loads(line)
-                rows.append((row["output"] + "", row["gold"] + ""))
-            except (ValueError, KeyError, TypeError):
-                problems.append(f"{o.outputs}:{number}: not JSON with the texts output and gold")
-    if problems:
-        raise UserError("\n".join(problems))
+    problems, rows = cli.Problems(cli.check(o)), []
+    missing = f"math-verify cannot be imported; from {ROOT}: {INSTALL}"
+    problems.add(not find_spec("math_verify"), missing)
+    is_file = o.outputs is None or Path(o.outputs).is_file()
+    problems.add(not is_file, f"--outputs {o.outputs}: no such file")
+    text = Path(o.outputs).read_text(encoding="utf-8") if o.outputs and is_file else ""
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            row = json.loads(line)
+            rows.append((row["output"] + "", row["gold"] + ""))
+        except (ValueError, KeyError, TypeError):
+            problems.append(f"{o.outputs}:{number}: not JSON with the texts output and gold")
+    problems.raise_any()
     return rows or [made_up(random.Random(f"{o.seed} {i}")) for i in range(o.answers)]
 
 
@@ -136,13 +130,11 @@ def math_verify_scorer():
     return lambda output, gold: verify(parse(f"${gold}$"), parse(output))
 
 
+@cli.run
 def main(arguments: list[str] | None = None) -> int:
     o, _ = cli.parse(Options, arguments, __doc__)
-    try:
-        rows = check(o)
-    except UserError as error:
-        return cli.fail(error)
-    verdicts, rates = {}, {}
+    rows = prepare(o)
+    verdicts, rates, lines = {}, {}, [["scorer", "answers/s", "right"]]
     for name, scorer in {"scoring.latex": ours, "math-verify": math_verify_scorer()}.items():
         scorer(*rows[0])  # imports and first uses
         seconds = []
@@ -151,25 +143,20 @@ def main(arguments: list[str] | None = None) -> int:
             verdicts[name] = [scorer(*row) for row in rows]
             seconds.append(time.perf_counter() - start)
         rates[name] = len(rows) / min(seconds)
-        print(f"{name:14} {rates[name]:10,.0f} answers/s   {sum(verdicts[name]):6} right")
+        lines.append([name, f"{rates[name]:,.0f}", sum(verdicts[name])])
+    print("\n".join(cli.table(lines)))
     differ = [i for i, pair in enumerate(zip(*verdicts.values(), strict=True)) if len({*pair}) > 1]
     for i in differ[: o.show]:
-        answer, how = stated.extract(rows[i][0])
-        print(
-            f"  differ: gold {rows[i][1]!r}, {how} {answer!r}, ours {verdicts['scoring.latex'][i]}"
-        )
-    ratio = rates["scoring.latex"] / rates["math-verify"]
-    print(
-        json.dumps(
-            {
-                "bench": "pipeline",
-                "answers": len(rows),
-                "answers_per_second": {name: round(rate, 1) for name, rate in rates.items()},
-                "ratio": round(ratio, 2),
-                "disagreements": len(differ),
-            }
-        )
-    )
+        (answer, how), verdict = stated.extract(rows[i][0]), verdicts["scoring.latex"][i]
+        print(f"  differ: gold {rows[i][1]!r}, {how} {answer!r}, ours {verdict}")
+    report = {
+        "bench": "pipeline",
+        "answers": len(rows),
+        "answers_per_second": {name: round(rate, 1) for name, rate in rates.items()},
+        "ratio": round(rates["scoring.latex"] / rates["math-verify"], 2),
+        "disagreements": len(differ),
+    }
+    print(json.dumps(report))
     return 0
 
 

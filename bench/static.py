@@ -6,12 +6,13 @@
 
 Each operator runs on a few tokens with Triton's launcher replaced by a recorder, so that what is
 judged is what would be launched; recorded launches are compiled ahead of time and disassembled.
-Prints a table, what the gate found, and one line of JSON; exits with 1 where a kernel of ours
-breaks a threshold. Static figures do not rank kernels by speed, which is not measured yet: they
-catch spilled registers, missing tensor cores, serialised wgmma, missing asynchronous copies, and
-tiles that do not fit. --peers needs both packages on PYTHONPATH: `make bench` sees to it.
+Prints a table, the broken thresholds, and one line of JSON; exits with 1 where a kernel of ours
+breaks one. Static figures do not rank kernels by speed, which is not measured yet: they catch
+spilled registers, missing tensor cores, serialised wgmma, missing asynchronous copies, and tiles
+that do not fit. --peers needs both packages on PYTHONPATH, as in `make bench`.
 """
 
+import itertools
 import json
 import os
 import re
@@ -22,33 +23,25 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
+from unittest import mock
 
 os.environ["TRITON_INTERPRET"] = "0"  # before Triton is imported
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 import triton
-from triton._C.libtriton import native_specialize_impl
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import CUDABackend, get_ptxas
 from triton.compiler import ASTSource
 from triton.runtime.errors import OutOfResources, PTXASError
-from triton.runtime.jit import JITFunction
+from triton.runtime.jit import JITFunction, create_function_from_signature
 
 import kernels
 from bench.traffic import traffic
-from common import cli, hub
+from common import cli
 from config import SCALES
 from kernels import launch, triton_cross_entropy
-
-
-@dataclass
-class Options:
-    scales: str = "0.5b,1.5b,3b,7b,14b"  # rows of config.SCALES
-    archs: str = "sm_80,sm_90,sm_100"  # A100, H100, B200
-    peers: bool = False  # compile liger-kernel and cut-cross-entropy as well
-    markdown: bool = False  # print the table as docs/kernels.md has it
-
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 # Of a multiprocessor: registers, bytes of shared memory, warps; bytes that one block may use.
@@ -59,6 +52,15 @@ MULTIPROCESSOR = {
 }
 MMA = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": r"UTC\w*MMA"}  # tensor-core instructions
 MATMULS = ("attention forward", "attention dQ", "attention dK dV")  # kernels that must use them
+
+
+@dataclass
+class Options:
+    scales: Annotated[str, cli.OneOf(SCALES, True)] = "0.5b,1.5b,3b,7b,14b"  # config.SCALES
+    archs: Annotated[str, cli.OneOf(MMA, True)] = "sm_80,sm_90,sm_100"  # A100, H100, B200
+    peers: bool = False  # compile liger-kernel and cut-cross-entropy as well
+    markdown: bool = False  # print the table as docs/kernels.md has it
+
 
 # ---- the gate: (figure, at most or at least, limit, of which kernels) ----------------------
 
@@ -75,8 +77,8 @@ LIMITS = [
 ]
 
 
-def broken(name: str, arch: str, report: dict) -> list[str]:
-    """The thresholds that a kernel's report breaks, one line each."""
+def violations(name: str, arch: str, report: dict) -> list[str]:
+    """The thresholds that a kernel's report breaks, a line for each."""
     if "error" in report:
         return [f"{name}, {arch}: {report['error']}"]
     lines = []
@@ -97,44 +99,20 @@ def broken(name: str, arch: str, report: dict) -> list[str]:
 class Launch:
     kernel: JITFunction
     signature: tuple  # (argument, type) in order; "constexpr" for what is compiled in
-    constants: tuple  # (argument, value)
-    divisible: tuple  # arguments that are multiples of 16
+    constants: tuple  # (path of an argument, value)
+    divisible: tuple  # paths of arguments that are multiples of 16
     options: tuple  # warps and stages
 
 
-class Recorder:
-    """While it is open, Triton records its launches instead of making them."""
-
-    def __enter__(self):
-        self.launches, self.run = [], JITFunction.run
-
-        def record(kernel, *args, grid, warmup, **keywords):
-            self.launches.append(describe(kernel, args, keywords))
-
-        JITFunction.run = record
-        return self
-
-    def __exit__(self, *_):
-        JITFunction.run = self.run
-
-
-def describe(kernel, args, keywords) -> Launch:
+def describe(kernel, arguments, keywords) -> Launch:
     """What Triton's launcher would compile in for these arguments, by its own rule."""
-    values = dict(zip((p.name for p in kernel.params), args, strict=False)) | keywords
-    signature, constants, divisible = [], [], []
-    for p in kernel.params:
-        value = values.get(p.name, p.default)
-        kind, key = "constexpr", value
-        if not p.is_constexpr:
-            rules = not p.do_not_specialize, not p.do_not_specialize_on_alignment
-            kind, key = native_specialize_impl(CUDABackend, value, p.is_const, *rules)
-        signature.append((p.name, kind))
-        if kind == "constexpr":
-            constants.append((p.name, key))
-        elif key == "D":
-            divisible.append(p.name)
+    backend = CUDABackend(GPUTarget("cuda", 90, 32))
+    bind = create_function_from_signature(kernel.signature, kernel.params, backend)
+    bound = bind(*arguments, **keywords)
+    _, signature, constants, attributes = kernel._pack_args(backend, keywords, *bound)
+    divisible = tuple(path for path, attribute in attributes.items() if attribute)
     options = tuple((k, v) for k, v in keywords.items() if k in ("num_warps", "num_stages"))
-    return Launch(kernel, tuple(signature), tuple(constants), tuple(divisible), options)
+    return Launch(kernel, (*signature.items(),), (*constants.items(),), divisible, options)
 
 
 def zeros(*shape):
@@ -142,13 +120,26 @@ def zeros(*shape):
 
 
 def launches(calls: dict) -> dict[str, Launch]:
-    """By name, what each call launches, which is as many kernels as it has names."""
-    found = {}
-    for names, call in calls.items():
-        with Recorder() as recorder:
-            call()
-        found |= dict(zip(names, recorder.launches, strict=True))
-    return found
+    """What the forward of each call launches, by its name, and what its backward does, if any.
+
+    Triton's launcher is replaced: nothing runs.
+    """
+    by_name = {}
+    for name, call in calls.items():
+        recorded = []
+
+        def record(kernel, *arguments, grid, warmup, to=recorded, **keywords):
+            to.append(describe(kernel, arguments, keywords))
+
+        with mock.patch.object(JITFunction, "run", record):
+            outputs = call()
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            sums = [y.sum() for y in outputs if getattr(y, "requires_grad", False)]
+            if sums:
+                sum(sums).backward()
+        names = MATMULS if name == "attention" else (name, f"{name} backward")
+        by_name |= dict(zip(names[: None if sums else 1], recorded, strict=True))
+    return by_name
 
 
 def ours(config, arch: str, tokens: int = 32) -> dict[str, Launch]:
@@ -162,17 +153,15 @@ def ours(config, arch: str, tokens: int = 32) -> dict[str, Launch]:
     table, one = torch.zeros(tokens, 1, D), torch.ones(1)
     logits = zeros(1, config.vocab_size).detach()
     launch.FORCED, launch.architecture = "triton", lambda device: arch
-    return launches({
-        MATMULS: lambda: kernels.attention(q, k, v, documents).sum().backward(),
-        ("cross-entropy",): lambda: triton_cross_entropy.softmax_step(logits, one.long(), one, 1),
-        ("rms_norm", "rms_norm backward"):
-            lambda: kernels.rms_norm(x, weight, 1e-6).sum().backward(),
-        ("add + rms_norm", "add + rms_norm backward"):
-            lambda: sum(kernels.add_rms_norm(x, x, weight, 1e-6)).sum().backward(),
-        ("rope", "rope backward"):
-            lambda: sum(y.sum() for y in kernels.rope(q, k, table, table)).backward(),
-        ("swiglu", "swiglu backward"): lambda: kernels.swiglu(gate, gate).sum().backward(),
-    })  # fmt: skip
+    calls = {
+        "attention": lambda: kernels.attention(q, k, v, documents),
+        "cross-entropy": lambda: triton_cross_entropy.softmax_step(logits, one.long(), one, 1),
+        "rms_norm": lambda: kernels.rms_norm(x, weight, 1e-6),
+        "add + rms_norm": lambda: kernels.add_rms_norm(x, x, weight, 1e-6),
+        "rope": lambda: kernels.rope(q, k, table, table),
+        "swiglu": lambda: kernels.swiglu(gate, gate),
+    }
+    return launches(calls)
 
 
 def theirs(config, arch: str) -> dict[str, Launch]:
@@ -186,28 +175,25 @@ def theirs(config, arch: str) -> dict[str, Launch]:
     from liger_kernel.ops.swiglu import LigerSiLUMulFunction
 
     tokens, d, D = 32, config.hidden_size, config.head_dim
+    H, K = config.num_attention_heads, config.num_key_value_heads
     x, y, weight = zeros(tokens, d), zeros(tokens, d), zeros(d)
     gate, up = (zeros(1, tokens, config.intermediate_size) for _ in "gu")
-    q, k = (zeros(1, heads, tokens, D)
-            for heads in (config.num_attention_heads, config.num_key_value_heads))  # fmt: skip
+    q, k = zeros(1, H, tokens, D), zeros(1, K, tokens, D)
     table, target = torch.zeros(1, tokens, D), torch.zeros(tokens, dtype=torch.long)
     head = zeros(config.vocab_size, d).detach()  # memory that nothing touches
-    lse, logits = torch.zeros(tokens), zeros(1, config.vocab_size)
-    return launches({
-        ("cross-entropy",): lambda: cross_entropy_forward(
-            logits, target[:1], None, -100, 0.0, 0.0, "sum", None, False),
-        ("tile-recompute forward",): lambda: cce_lse_forward_kernel(x.detach(), head),
-        ("tile-recompute backward",): lambda: cce_backward_kernel(
-            torch.ones(()), x.detach(), head, lse, None, None, None, target),
-        ("rms_norm", "rms_norm backward"):
-            lambda: LigerRMSNormFunction.apply(x, weight, 1e-6).sum().backward(),
-        ("add + rms_norm", "add + rms_norm backward"):
-            lambda: sum(LigerFusedAddRMSNormFunction.apply(x, y, weight, 1e-6)).sum().backward(),
-        ("rope", "rope backward"):
-            lambda: sum(z.sum() for z in LigerRopeFunction.apply(q, k, table, table)).backward(),
-        ("swiglu", "swiglu backward"):
-            lambda: LigerSiLUMulFunction.apply(gate, up).sum().backward(),
-    })  # fmt: skip
+    lse, logits = torch.zeros(tokens), zeros(1, config.vocab_size).detach()
+    loss = (logits, target[:1], None, -100, 0.0, 0.0, "sum", None, False)
+    upstream = (torch.ones(()), x.detach(), head, lse, None, None, None, target)
+    calls = {
+        "cross-entropy": lambda: cross_entropy_forward(*loss),
+        "tile-recompute forward": lambda: cce_lse_forward_kernel(x.detach(), head),
+        "tile-recompute backward": lambda: cce_backward_kernel(*upstream),
+        "rms_norm": lambda: LigerRMSNormFunction.apply(x, weight, 1e-6),
+        "add + rms_norm": lambda: LigerFusedAddRMSNormFunction.apply(x, y, weight, 1e-6),
+        "rope": lambda: LigerRopeFunction.apply(q, k, table, table),
+        "swiglu": lambda: LigerSiLUMulFunction.apply(gate, up),
+    }
+    return launches(calls)
 
 
 # ---- what the compiler makes of it ----------------------------------------------------------
@@ -219,26 +205,25 @@ def judge(it: Launch, arch: str) -> dict:
 
     narrow: instructions that load or store 16 bits a thread, where up to 128 fit into one.
     """
-    place = {name: i for i, (name, _) in enumerate(it.signature)}
-    constants = {(place[name],): value for name, value in it.constants}
-    attributes = {(place[name],): [["tt.divisibility", 16]] for name in it.divisible}
-    source = ASTSource(it.kernel, dict(it.signature), constants, attributes)
+    attributes = {path: [["tt.divisibility", 16]] for path in it.divisible}
+    source = ASTSource(it.kernel, dict(it.signature), dict(it.constants), attributes)
     target = GPUTarget("cuda", int(arch[3:]), 32)
     try:
-        made = triton.compile(source, target=target, options=dict(it.options))
+        compiled = triton.compile(source, target=target, options=dict(it.options))
     except (OutOfResources, PTXASError) as error:
         return {"error": str(error).splitlines()[0]}
     with tempfile.TemporaryDirectory() as folder:
         cubin, ptx = Path(folder) / "kernel.cubin", Path(folder) / "kernel.ptx"
-        cubin.write_bytes(made.asm["cubin"])
-        ptx.write_text(made.asm["ptx"])
-        sass = run(TOOLS / "nvdisasm", "-c", cubin)
-        usage = run(TOOLS / "cuobjdump", "--dump-resource-usage", cubin)
-        gpu = re.search(r"\.target\s+(\w+)", made.asm["ptx"])[1]
-        notes = run(get_ptxas(int(arch[3:])).path, "-v", f"--gpu-name={gpu}", ptx, "-o", os.devnull)
+        cubin.write_bytes(compiled.asm["cubin"])
+        ptx.write_text(compiled.asm["ptx"])
+        sass = output_of(TOOLS / "nvdisasm", "-c", cubin)
+        usage = output_of(TOOLS / "cuobjdump", "--dump-resource-usage", cubin)
+        gpu = re.search(r"\.target\s+(\w+)", compiled.asm["ptx"])[1]
+        ptxas = get_ptxas(int(arch[3:])).path
+        notes = output_of(ptxas, "-v", f"--gpu-name={gpu}", ptx, "-o", os.devnull)
     count = Counter(re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(\w+)", sass, re.M))
     spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", notes)
-    registers, shared = int(re.search(r"REG:(\d+)", usage)[1]), made.metadata.shared
+    registers, shared = int(re.search(r"REG:(\d+)", usage)[1]), compiled.metadata.shared
     return {
         "registers": registers,
         "spill": int(spills[1]) + int(spills[2]),
@@ -248,14 +233,14 @@ def judge(it: Launch, arch: str) -> dict:
         "atomics": sum(count[name] for name in ("ATOM", "ATOMG", "RED", "REDG")),
         "narrow": len(re.findall(r"\b(?:LDG|STG)\.[\w.]*U16\b", sass)),
         "serialised": int("wgmma" in notes and "serializ" in notes),
-        "occupancy": occupancy(arch, registers, shared, made.metadata.num_warps),
+        "occupancy": occupancy(arch, registers, shared, compiled.metadata.num_warps),
     }
 
 
-def run(*command) -> str:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+def output_of(*command) -> str:
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
 
 
 def occupancy(arch: str, registers: int, shared: int, warps: int) -> float:
@@ -270,8 +255,7 @@ def occupancy(arch: str, registers: int, shared: int, warps: int) -> float:
 
 # ---- the table ------------------------------------------------------------------------------
 
-COLUMNS = ("registers", "spill", "shared", "mma", "async", "atomics", "serialised", "occupancy",
-           "traffic")  # fmt: skip
+COLUMNS = "registers spill shared mma async atomics serialised occupancy traffic".split()
 
 
 def table(rows: list[tuple], markdown: bool) -> str:
@@ -280,48 +264,35 @@ def table(rows: list[tuple], markdown: bool) -> str:
     reports, students = {}, {}
     for *place, report in rows:
         reports.setdefault(tuple(place), []).append(report)
-    for (name, whose, student), found in reports.items():
+    for (name, whose, student), by_gpu in reports.items():
         figures = []
         for column in COLUMNS:
-            values = [report.get(column, report.get("error", "-")) for report in found]
+            values = [report.get(column, report.get("error", "-")) for report in by_gpu]
             texts = [f"{x:.3g}" if isinstance(x, float) else f"{x}" for x in values]
             figures.append("/".join(texts) if len(set(texts)) > 1 else texts[0])
         students.setdefault((name, whose, *figures), []).append(student)
-    lines = [("kernel", "whose", "students", *COLUMNS)]
-    for (name, whose, *figures), who in students.items():
-        lines.append((name, whose, " ".join(who), *figures))
-    if markdown:
-        lines.insert(1, ("---",) * len(lines[0]))
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    lines = [["kernel", "whose", "students", *COLUMNS]]
+    for (name, whose, *figures), names in students.items():
+        lines.append([name, whose, " ".join(names), *figures])
+    if not markdown:
+        return "\n".join(cli.table(lines))
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def check(o: Options) -> list[str]:
-    wrong = [cli.not_one_of("--scales", s, SCALES) for s in o.scales.split(",") if s not in SCALES]
-    archs = o.archs.split(",")
-    known = MULTIPROCESSOR
-    wrong += [cli.not_one_of("--archs", a, known) for a in archs if a not in known]
-    return wrong
-
-
+@cli.run
 def main(arguments: list[str] | None = None) -> int:
     o, _ = cli.parse(Options, arguments, __doc__)
-    if wrong := check(o):
-        return cli.fail(hub.UserError("\n".join(wrong)))
+    cli.Problems(cli.check(o)).raise_any()
     rows, failures = [], []
-    for scale in o.scales.split(","):
-        for arch in o.archs.split(","):
-            config = SCALES[scale].config
-            for name, it in ours(config, arch).items():
-                report = dict(judge(it, arch)) | {"traffic": traffic(name, config, arch)}
-                rows.append((name, "ours", scale, report))
-                failures += [f"{scale} {line}" for line in broken(name, arch, report)]
-            for name, it in (theirs(config, arch) if o.peers else {}).items():
-                rows.append((name, "peer", scale, judge(it, arch)))
+    for scale, arch in itertools.product(cli.words(o.scales), cli.words(o.archs)):
+        config = SCALES[scale].config
+        for name, recorded in ours(config, arch).items():
+            report = judge(recorded, arch) | {"traffic": traffic(name, config, arch)}
+            rows.append((name, "ours", scale, report))
+            failures += [f"{scale} {line}" for line in violations(name, arch, report)]
+        for name, recorded in (theirs(config, arch) if o.peers else {}).items():
+            rows.append((name, "peer", scale, judge(recorded, arch)))
     rows.sort(key=lambda row: row[:2])
     print(table(rows, o.markdown))
     print("\n".join(failures) or f"{len(rows)} kernels within every threshold")

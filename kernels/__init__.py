@@ -1,4 +1,4 @@
-"""The hot spots of a training step: Triton kernels on CUDA, their plain torch references elsewhere.
+"""The hot spots of a training step: Triton kernels on CUDA, plain torch references elsewhere.
 
 SCALE_OR_REASON_KERNELS=reference (or triton, or varlen: torch's varlen_attn, Triton for the rest)
 forces a choice. T tokens, H query heads, K key/value heads, D head width, d model width, V
@@ -22,27 +22,24 @@ if find_spec("triton"):
         triton_swiglu,
     )
 
-__all__ = ["Documents", "attention", "linear_cross_entropy", "rms_norm", "add_rms_norm", "rope",
-           "swiglu"]  # fmt: skip
+
+def _is_reference(x: Tensor) -> bool:
+    return launch.backend(x.device) == "reference"
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
     """q [T, H, D], k and v [T, K, D], H a multiple of K -> [T, H, D]: causal, scaled by D^-0.5,
-    each document by itself."""
+    each document alone."""
     choice = launch.backend(q.device)
     if choice == "reference":
         return reference.attention(q, k, v, documents)
     if choice == "varlen":
-        return _varlen(q, k, v, documents.cu_seqlens)
+        from torch.nn.attention.varlen import varlen_attn
+
+        # T stands for the longest document: no wait for the GPU, no guard on a value
+        bounds, T, options = documents.cu_seqlens, len(q), {"window_size": (-1, 0)}
+        return varlen_attn(q, k, v, bounds, bounds, T, T, enable_gqa=True, **options)
     return triton_attention.attention(q, k, v, documents.schedule)
-
-
-def _varlen(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """torch's own. T stands for the longest document: no wait for the GPU, no guard on a value."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    return varlen_attn(q, k, v, cu_seqlens, cu_seqlens, len(q), len(q), window_size=(-1, 0),
-                       enable_gqa=True)  # fmt: skip
 
 
 def linear_cross_entropy(
@@ -59,37 +56,27 @@ def linear_cross_entropy(
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
-    is_reference = launch.backend(hidden.device) == "reference"
-    module = reference if is_reference else triton_cross_entropy
+    module = reference if _is_reference(hidden) else triton_cross_entropy
     with torch.autocast(device, enabled=False):
         return module.linear_cross_entropy(hidden, head, targets, weights.float(), chunk)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x [.., d] / rms(x) * weight [d]; the mean of squares in fp32."""
-    if launch.backend(x.device) == "reference":
-        return reference.rms_norm(x, weight, eps)
-    return triton_rms_norm.rms_norm(x, weight, eps)
+    return (reference if _is_reference(x) else triton_rms_norm).rms_norm(x, weight, eps)
 
 
 def add_rms_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(rms_norm(x + added), x + added), all [.., d]: where the residual stream is read again."""
-    if launch.backend(x.device) == "reference":
-        x = x + added
-        return reference.rms_norm(x, weight, eps), x
-    return triton_rms_norm.add_rms_norm(x, added, weight, eps)
+    """(rms_norm(x + added), x + added), all [.., d]: a norm that keeps the residual stream."""
+    return (reference if _is_reference(x) else triton_rms_norm).add_rms_norm(x, added, weight, eps)
 
 
 def rope(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """q [T, H, D] and k [T, K, D] rotated by tables [T, 1, D] fp32 (Su et al. 2021, in the
     two-halves layout), computed in fp32."""
-    if launch.backend(q.device) == "reference":
-        return reference.rope(q, k, cos, sin)
-    return triton_rope.rope(q, k, cos, sin)
+    return (reference if _is_reference(q) else triton_rope).rope(q, k, cos, sin)
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up, all of one shape."""
-    if launch.backend(gate.device) == "reference":
-        return reference.swiglu(gate, up)
-    return triton_swiglu.swiglu(gate, up)
+    return (reference if _is_reference(gate) else triton_swiglu).swiglu(gate, up)

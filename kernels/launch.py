@@ -63,11 +63,10 @@ def architecture(device: torch.device) -> str:
     return name if name in ATTENTION else "sm_80"
 
 
-def attention_tiles(kernel: str, device: torch.device, dtype: torch.dtype, width: int) -> dict:
-    """Keyword arguments of a launch of the attention kernel `kernel`."""
+def attention_tiles(kernel: str, device: torch.device, dtype: torch.dtype, width: int) -> tuple:
+    """(tokens of a query tile, of a key tile, warps, stages) of the attention kernel `kernel`."""
     row = "fp32" if dtype == torch.float32 else architecture(device)
-    q, k, warps, stages = ATTENTION[row][kernel][64 if width <= 64 else 128]
-    return {"BLOCK_Q": q, "BLOCK_K": k, "num_warps": warps, "num_stages": stages}
+    return ATTENTION[row][kernel][64 if width <= 64 else 128]
 
 
 def precision() -> str:

@@ -1,6 +1,6 @@
 """What each kernel computes, in plain torch: its definition, its test, and what runs on a CPU.
 
-Nothing here knows of Triton. Shapes and dtypes are those of the functions in kernels/__init__.py.
+No Triton here. Shapes and dtypes are those of the functions in kernels/__init__.py.
 """
 
 import torch
@@ -14,6 +14,11 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     wide = x.float()
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return weight * wide.to(x.dtype)
+
+
+def add_rms_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    x = x + added
+    return rms_norm(x, weight, eps), x
 
 
 def rope(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,9 +67,9 @@ CHUNK_LOGITS = 2**26  # fp32 logits held at once: 256 MiB, 441 tokens of Qwen's 
 def head_in_chunks(hidden, head, targets, weights, chunk, want_hidden, want_head, softmax_step):
     """(sum of weights * losses, its gradients for hidden and head: those that are wanted, or None).
 
-    The logits of `chunk` tokens are made, turned into their own gradient, multiplied into the
-    gradients of the hidden states and of the head, and forgotten: [N, V] never exists whole, and
-    the backward pass recomputes nothing. No gradient is filtered. The head's is summed in fp32.
+    The logits of `chunk` tokens are computed, turned into their own gradient, multiplied into the
+    gradients of the hidden states and of the head, and freed: [N, V] never exists whole, and the
+    backward recomputes nothing. No gradient is filtered. The head's is summed in fp32.
     softmax_step(logits [C, V], targets, weights, want_gradient) -> (losses [C] fp32, their gradient
     [C, V] in the dtype of `hidden`) may overwrite the logits.
     """
@@ -73,17 +78,17 @@ def head_in_chunks(hidden, head, targets, weights, chunk, want_hidden, want_head
     d_hidden = torch.empty_like(hidden) if want_hidden else None
     d_head = torch.zeros_like(head, dtype=torch.float32) if want_head else None
     for start in range(0, len(hidden), chunk):
-        part = slice(start, start + chunk)
-        losses[part], gradient = softmax_step(
-            hidden[part] @ head_c.T, targets[part], weights[part], want_hidden or want_head
+        rows = slice(start, start + chunk)
+        losses[rows], gradient = softmax_step(
+            hidden[rows] @ head_c.T, targets[rows], weights[rows], want_hidden or want_head
         )
         if want_hidden:
-            d_hidden[part] = gradient @ head_c
+            d_hidden[rows] = gradient @ head_c
         if want_head and gradient.dtype == d_head.dtype:
-            torch.addmm(d_head, gradient.T, hidden[part], out=d_head)
+            torch.addmm(d_head, gradient.T, hidden[rows], out=d_head)
         elif want_head:
-            d_head += gradient.T @ hidden[part]
-        del gradient  # or it would still be there beside the next chunk's logits
+            d_head += gradient.T @ hidden[rows]
+        del gradient  # before the next chunk's logits are allocated
     return losses.sum(), d_hidden, d_head.to(head.dtype) if want_head else None
 
 
@@ -103,9 +108,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, head, targets, weights, chunk):
         wanted = ctx.needs_input_grad[:2]
-        loss, *gradients = head_in_chunks(
-            hidden, head, targets, weights, chunk, *wanted, softmax_step
-        )
+        inputs = (hidden, head, targets, weights, chunk)
+        loss, *gradients = head_in_chunks(*inputs, *wanted, softmax_step)
         ctx.save_for_backward(*gradients)
         return loss
 

@@ -22,20 +22,21 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Compiled for a vocabulary that is a multiple of 16 or not: else every logit is a load of its own.
 @triton.jit(do_not_specialize_on_alignment=["Targets", "Weights"])
-def softmax_kernel(Logits, Targets, Weights, Losses, vocabulary, row_stride,
-                   WANT_GRADIENT: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+def softmax_kernel(
+    Logits, Targets, Weights, Losses, V, stride, WANT_GRADIENT: tl.constexpr, BLOCK: tl.constexpr
+):
     """One token: its weighted loss, and Logits[row] = weight * (softmax - onehot) in place.
 
     The first pass finds the row's log-sum-exp in base 2, online; the second writes the gradient.
     """
     row = tl.program_id(0)
-    Logits += row.to(tl.int64) * row_stride
+    Logits += row.to(tl.int64) * stride
     target, weight = tl.load(Targets + row), tl.load(Weights + row)
     wanted = tl.load(Logits + target).to(tl.float32) * LOG2_E
     most, total = float("-inf"), 0.0
-    for at in range(0, vocabulary, BLOCK):
+    for at in range(0, V, BLOCK):
         columns = at + tl.arange(0, BLOCK)
-        x = tl.load(Logits + columns, mask=columns < vocabulary, other=float("-inf"))
+        x = tl.load(Logits + columns, mask=columns < V, other=float("-inf"))
         x = x.to(tl.float32) * LOG2_E
         new_most = tl.maximum(most, tl.max(x, 0))
         total = total * tl.exp2(most - new_most) + tl.sum(tl.exp2(x - new_most), 0)
@@ -43,33 +44,36 @@ def softmax_kernel(Logits, Targets, Weights, Losses, vocabulary, row_stride,
     lse = most + tl.log2(total)
     tl.store(Losses + row, weight * (lse - wanted) * LN_2)
     if WANT_GRADIENT:
-        for at in range(0, vocabulary, BLOCK):
+        for at in range(0, V, BLOCK):
             columns = at + tl.arange(0, BLOCK)
-            x = tl.load(Logits + columns, mask=columns < vocabulary, other=float("-inf"))
+            x = tl.load(Logits + columns, mask=columns < V, other=float("-inf"))
             softmax = tl.exp2(x.to(tl.float32) * LOG2_E - lse)
             gradient = weight * tl.where(columns == target, softmax - 1.0, softmax)
-            tl.store(Logits + columns, gradient.to(Logits.dtype.element_ty),
-                     mask=columns < vocabulary)  # fmt: skip
+            tl.store(Logits + columns, gradient.to(Logits.dtype.element_ty), mask=columns < V)
 
 
 def softmax_step(logits: Tensor, targets: Tensor, weights: Tensor, want_gradient: bool):
     losses = torch.empty_like(weights)
-    softmax_kernel[(len(logits),)](
-        logits, targets, weights, losses, logits.shape[1], logits.stride(0),
-        WANT_GRADIENT=want_gradient, BLOCK=BLOCK, num_warps=WARPS)  # fmt: skip
+    shape = (logits.shape[1], logits.stride(0))
+    arguments = (logits, targets, weights, losses, *shape, want_gradient, BLOCK)
+    softmax_kernel[len(logits),](*arguments, num_warps=WARPS)
     return losses, logits
 
 
 @torch.library.custom_op("scale_or_reason::linear_cross_entropy", mutates_args=())
 def linear_cross_entropy_op(
-    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, chunk: int, want_hidden: bool,
+    hidden: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    chunk: int,
+    want_hidden: bool,
     want_head: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """(loss, d_hidden, d_head): gradients are made with the loss; empty where not wanted."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, d_hidden, d_head): gradients are computed with the loss; empty where not wanted."""
     targets, weights = targets.contiguous(), weights.contiguous()
-    loss, *gradients = head_in_chunks(
-        hidden, head, targets, weights, chunk, want_hidden, want_head, softmax_step
-    )
+    inputs = (hidden, head, targets, weights, chunk)
+    loss, *gradients = head_in_chunks(*inputs, want_hidden, want_head, softmax_step)
     return loss, *(hidden.new_empty(0) if x is None else x for x in gradients)
 
 
@@ -97,7 +101,7 @@ linear_cross_entropy_op.register_autograd(_differentiate, setup_context=_save)
 
 @register_flop_formula(torch.ops.scale_or_reason.linear_cross_entropy)
 def flops(hidden, head, targets, weights, chunk, want_hidden, want_head, **_) -> int:
-    """The head's matmul, and the one of each gradient, which the forward pass makes as well."""
+    """The head's matmul, and the one of each gradient, which the forward computes too."""
     return 2 * hidden[0] * hidden[1] * head[0] * (1 + want_hidden + want_head)
 
 

@@ -1,7 +1,7 @@
-"""RMSNorm, alone or of a sum that the residual stream goes on with, forward and backward.
+"""RMSNorm, alone or of a sum that the residual stream keeps; forward and backward.
 
-One pass over memory each way. Kept for the backward: the normalised input itself and one fp32
-number a row; x * rstd is made again from them. N rows, d their width.
+One pass over memory each way. Kept for the backward: the normalised input and one fp32 number a
+row; x * rstd is recomputed from them. N rows, d their width.
 """
 
 import torch
@@ -14,20 +14,22 @@ PARTS = 256  # programs of the backward: each sums the weight's gradient over it
 
 
 @triton.jit(do_not_specialize=["rows"])
-def forward_kernel(X, Added, Weight, Out, Sum, Rstd, rows, width, eps, ADD: tl.constexpr,
-                   ROWS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """ROWS rows: Sum = X + Added (if ADD), Rstd = 1 / rms(Sum), Out = Sum * Rstd * Weight."""
+def forward_kernel(
+    X, Added, W, Out, Sum, Rstd, rows, width, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """ROWS rows: Sum = X + Added (or X, if Added is None), Rstd = 1 / rms(Sum), Out = Sum * Rstd
+    * W."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, BLOCK)
     at = row[:, None].to(tl.int64) * width + column[None, :]
     inside = (row[:, None] < rows) & (column[None, :] < width)
     x = tl.load(X + at, mask=inside, other=0.0)
-    if ADD:
-        x = (x.to(tl.float32) + tl.load(Added + at, mask=inside, other=0.0).to(tl.float32)).to(
-            Sum.dtype.element_ty)  # fmt: skip
+    if Added is not None:
+        added = tl.load(Added + at, mask=inside, other=0.0)
+        x = (x.to(tl.float32) + added.to(tl.float32)).to(Sum.dtype.element_ty)
         tl.store(Sum + at, x, mask=inside)
     x = x.to(tl.float32)
-    weight = tl.load(Weight + column, mask=column < width, other=0.0).to(tl.float32)
+    weight = tl.load(W + column, mask=column < width, other=0.0).to(tl.float32)
     rstd = 1.0 / tl.sqrt(tl.sum(x * x, 1) / width + eps)
     tl.store(Rstd + row, rstd, mask=row < rows)
     out = x * rstd[:, None] * weight[None, :]
@@ -35,15 +37,16 @@ def forward_kernel(X, Added, Weight, Out, Sum, Rstd, rows, width, eps, ADD: tl.c
 
 
 @triton.jit(do_not_specialize=["rows", "rows_each"])
-def backward_kernel(Grad, GradSum, X, Weight, Rstd, DX, DWeight, rows, width, rows_each,
-                    ADD: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """A share of the rows, ROWS at a time: DX, and DWeight [PARTS, d], this share's sum.
+def backward_kernel(
+    DOut, DSum, X, W, Rstd, DX, DW, rows, width, rows_each, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """A share of the rows, ROWS at a time: DX, and DW [PARTS, d], the sum over this share.
 
-    With n = x * rstd and g = Grad * Weight: dx = rstd * (g - n * mean(g * n)), plus GradSum, what
-    the residual stream brings back (if ADD).
+    With n = x * rstd and g = DOut * W: dx = rstd * (g - n * mean(g * n)), plus DSum, the gradient
+    of the residual stream (unless DSum is None).
     """
     column = tl.arange(0, BLOCK)
-    weight = tl.load(Weight + column, mask=column < width, other=0.0).to(tl.float32)
+    weight = tl.load(W + column, mask=column < width, other=0.0).to(tl.float32)
     d_weight = tl.zeros([BLOCK], tl.float32)
     low = tl.program_id(0) * rows_each
     high = tl.minimum(low + rows_each, rows)
@@ -51,17 +54,17 @@ def backward_kernel(Grad, GradSum, X, Weight, Rstd, DX, DWeight, rows, width, ro
         row = first + tl.arange(0, ROWS)
         at = row[:, None].to(tl.int64) * width + column[None, :]
         inside = (row[:, None] < high) & (column[None, :] < width)
-        grad = tl.load(Grad + at, mask=inside, other=0.0).to(tl.float32)
+        grad = tl.load(DOut + at, mask=inside, other=0.0).to(tl.float32)
         rstd = tl.load(Rstd + row, mask=row < high, other=0.0)
         normal = tl.load(X + at, mask=inside, other=0.0).to(tl.float32) * rstd[:, None]
         d_weight += tl.sum(grad * normal, 0)
         grad = grad * weight[None, :]
         mean = tl.sum(grad * normal, 1) / width
         dx = rstd[:, None] * (grad - normal * mean[:, None])
-        if ADD:
-            dx += tl.load(GradSum + at, mask=inside, other=0.0).to(tl.float32)
+        if DSum is not None:
+            dx += tl.load(DSum + at, mask=inside, other=0.0).to(tl.float32)
         tl.store(DX + at, dx.to(DX.dtype.element_ty), mask=inside)
-    tl.store(DWeight + tl.program_id(0) * width + column, d_weight, mask=column < width)
+    tl.store(DW + tl.program_id(0) * width + column, d_weight, mask=column < width)
 
 
 def launch_options(width: int) -> dict:
@@ -71,15 +74,14 @@ def launch_options(width: int) -> dict:
 
 
 def _forward(x: Tensor, added: Tensor | None, weight: Tensor, eps: float):
-    x, weight = x.contiguous(), weight.contiguous()
-    out, summed = torch.empty_like(x), x if added is None else torch.empty_like(x)
+    x, added, weight = (None if t is None else t.contiguous() for t in (x, added, weight))
+    out, summed = torch.empty_like(x), None if added is None else torch.empty_like(x)
     width, rows = x.shape[-1], x.numel() // x.shape[-1]
     rstd = torch.empty(rows, dtype=torch.float32, device=x.device)
     options = launch_options(width)
     if rows:
-        forward_kernel[(triton.cdiv(rows, options["ROWS"]),)](
-            x, x if added is None else added.contiguous(), weight, out, summed, rstd, rows, width,
-            eps, ADD=added is not None, **options)  # fmt: skip
+        grid = (triton.cdiv(rows, options["ROWS"]),)
+        forward_kernel[grid](x, added, weight, out, summed, rstd, rows, width, eps, **options)
     return out, summed, rstd
 
 
@@ -104,14 +106,13 @@ def backward_op(
 ) -> tuple[Tensor, Tensor]:
     """(dx like x, d_weight like weight); x: what was normalised, of contiguous rows."""
     x, grad, weight = x.contiguous(), grad.contiguous(), weight.contiguous()
-    width, rows = x.shape[-1], len(rstd)
-    options, dx = launch_options(width), torch.empty_like(x)
+    grad_sum = None if grad_sum is None else grad_sum.contiguous()
+    width, rows, dx = x.shape[-1], len(rstd), torch.empty_like(x)
     rows_each = max(1, triton.cdiv(rows, PARTS))
     parts = max(1, triton.cdiv(rows, rows_each))
     d_weight = torch.empty(parts, width, dtype=torch.float32, device=x.device)
-    backward_kernel[(parts,)](
-        grad, grad if grad_sum is None else grad_sum.contiguous(), x, weight, rstd, dx, d_weight,
-        rows, width, rows_each, ADD=grad_sum is not None, **options)  # fmt: skip
+    arguments = (grad, grad_sum, x, weight, rstd, dx, d_weight, rows, width, rows_each)
+    backward_kernel[parts,](*arguments, **launch_options(width))
     return dx, d_weight.sum(0).to(weight.dtype)
 
 

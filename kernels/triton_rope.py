@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TOKENS = 16  # a program's
+TOKENS = tl.constexpr(16)  # of a program
 WARPS = 4
 
 
@@ -24,38 +24,38 @@ def _turn(X, Out, token, tokens, heads, x_stride, x_head, cos, sin, HALF: tl.con
 
 
 @triton.jit(do_not_specialize=["tokens"])
-def rope_kernel(Q, K, Cos, Sin, OutQ, OutK, tokens, q_heads, k_heads, q_stride, q_head, k_stride,
-                k_head, table_stride, INVERSE: tl.constexpr, HALF: tl.constexpr,
-                TOKENS: tl.constexpr):  # fmt: skip
-    """TOKENS tokens; their cos and sin, of which the second half repeats the first, are read once
-    for all heads."""
+def rope_kernel(
+    Q, K, Cos, Sin, OutQ, OutK, tokens, heads, strides, INVERSE: tl.constexpr, HALF: tl.constexpr
+):
+    """TOKENS tokens. Their cos and sin, whose second half repeats the first, are read once for all
+    heads. heads: of Q and K. strides: of a token and a head of Q, then of K; of a table's row."""
+    q_stride, q_head, k_stride, k_head, table_stride = strides
     token = (tl.program_id(0) * TOKENS + tl.arange(0, TOKENS))[:, None]
     at = token.to(tl.int64) * table_stride + tl.arange(0, HALF)[None, :]
     cos = tl.load(Cos + at, mask=token < tokens, other=0.0)
     sin = tl.load(Sin + at, mask=token < tokens, other=0.0)
     if INVERSE:
         sin = -sin
-    _turn(Q, OutQ, token, tokens, q_heads, q_stride, q_head, cos, sin, HALF)
-    _turn(K, OutK, token, tokens, k_heads, k_stride, k_head, cos, sin, HALF)
+    _turn(Q, OutQ, token, tokens, heads[0], q_stride, q_head, cos, sin, HALF)
+    _turn(K, OutK, token, tokens, heads[1], k_stride, k_head, cos, sin, HALF)
 
 
 @torch.library.custom_op("scale_or_reason::rope", mutates_args=())
 def rope_op(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
     q, k, cos, sin = (x if x.stride(2) == 1 else x.contiguous() for x in (q, k, cos, sin))
-    tokens, heads, width = q.shape
-    out_q, out_k = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k))
     assert cos.stride() == sin.stride(), f"{cos.stride()=} {sin.stride()=}"
+    out_q, out_k = q.new_empty(q.shape), k.new_empty(k.shape)
+    tokens, heads = len(q), (q.shape[1], k.shape[1])
+    strides = (*q.stride()[:2], *k.stride()[:2], cos.stride(0))
     if tokens:
-        rope_kernel[(triton.cdiv(tokens, TOKENS),)](
-            q, k, cos, sin, out_q, out_k, tokens, heads, k.shape[1], q.stride(0), q.stride(1),
-            k.stride(0), k.stride(1), cos.stride(0), INVERSE=inverse, HALF=width // 2,
-            TOKENS=TOKENS, num_warps=WARPS)  # fmt: skip
+        arguments = (q, k, cos, sin, out_q, out_k, tokens, heads, strides, inverse, q.shape[2] // 2)
+        rope_kernel[triton.cdiv(tokens, TOKENS.value),](*arguments, num_warps=WARPS)
     return out_q, out_k
 
 
 @rope_op.register_fake
 def _(q, k, cos, sin, inverse):
-    return tuple(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k))
+    return q.new_empty(q.shape), k.new_empty(k.shape)
 
 
 def _save(ctx, inputs, output):

@@ -155,8 +155,8 @@ def test_mixtures_are_read_for_counting_but_never_built(tmp_path):
 
 def test_the_ledger_is_generation_training_and_evaluation():
     config, answers = SCALES["0.5b"].config, {"ift": 100, "reasoning": 700}
-    book = flops.ledger(config, 10, 50, answers, "reasoning", asked=3)
-    assert book == {
+    costs = flops.ledger(config, 10, 50, answers, "reasoning", asked=3)
+    assert costs == {
         "generation": 10 * sum(flops.inference(TEACHER, 50, n) for n in (100, 700)),
         "training": flops.train(config, [750] * 10, [700] * 10),
         "evaluation": 3 * flops.inference(config, 50, 700),

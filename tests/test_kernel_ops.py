@@ -240,7 +240,7 @@ def test_a_block_keeps_for_its_backward_what_the_docs_say(forced):
     assert values == T * (4 * d + 2 * q + 2 * kv + 3 * f + 2 + heads)
 
 
-def test_two_steps_of_train_py_are_those_of_the_twin(forced, cache, tmp_path, monkeypatch):
+def test_two_steps_of_train_py_are_those_of_the_reference(forced, cache, tmp_path, monkeypatch):
     gradients, backward = {"reference": [], "triton": []}, train.backward
 
     def watched(run, model, step, device):
@@ -259,8 +259,8 @@ def test_two_steps_of_train_py_are_those_of_the_twin(forced, cache, tmp_path, mo
     for name in ("loss", "grad_norm"):
         assert [x[name] for x in ours] == pytest.approx([x[name] for x in theirs], rel=1e-5)
     for ours, theirs in zip(gradients["triton"], gradients["reference"], strict=True):
-        for name, twin in theirs.items():
-            assert (ours[name] - twin).abs().max() <= 1e-5 * twin.abs().max() + 1e-7, name
+        for name, expected in theirs.items():
+            assert (ours[name] - expected).abs().max() <= 1e-5 * expected.abs().max() + 1e-7, name
     assert len(gradients["reference"]) == 2
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)  # not the same code
     close_weights(tmp_path / "reference", tmp_path / "triton", 1e-5)

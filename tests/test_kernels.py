@@ -56,13 +56,13 @@ def off_by(ours, exact):
     ]
 
 
-def judge(ours, twin, inputs, gradients, dtype, exact=None):
-    """`ours` against the twin's formula in fp64: 1e-5 in fp32; else twice the twin's own error."""
+def judge(ours, plain, inputs, gradients, dtype, exact=None):
+    """`ours` against the formula in fp64: 1e-5 in fp32; else twice the reference's own error."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "FORCED", "reference")
         wide = [x.double() if x.is_floating_point() else x for x in inputs]
-        exact = run(exact or twin, wide, [g.double() for g in gradients])
-        allowed = off_by(run(twin, inputs, gradients), exact)
+        exact = run(exact or plain, wide, [g.double() for g in gradients])
+        allowed = off_by(run(plain, inputs, gradients), exact)
     found = off_by(run(ours, inputs, gradients), exact)
     limits = (
         [1e-5] * len(found)
@@ -286,13 +286,13 @@ def test_add_rms_norm(dtype):
     x, added, weight = (random(*shape, dtype=dtype) for shape in ((37, 96), (37, 96), (96,)))
     gradients = [random(37, 96, dtype=dtype) for _ in range(2)]
 
-    def twin(x, added, weight):
+    def plain(x, added, weight):
         return reference.rms_norm(x + added, weight, 1e-6), x + added
 
     def exact(x, added, weight):
         return plain_norm(x + added, weight), x + added
 
-    judge(lambda *t: kernels.add_rms_norm(*t, 1e-6), twin, (x, added, weight), gradients, dtype,
+    judge(lambda *t: kernels.add_rms_norm(*t, 1e-6), plain, (x, added, weight), gradients, dtype,
           exact=exact)  # fmt: skip
 
 
