@@ -113,8 +113,8 @@ def test_the_two_modes_differ_only_in_the_toggle(lively):
         off, on = (teacher.prompt(messages, thinking) for thinking in (False, True))
         assert off[: len(on)] == on
         assert teacher.tokenizer.decode(off[len(on) :]) == "<think>\n\n</think>\n\n"
-    assert teacher.sampling(alike=True)["ift"] == teacher.sampling(alike=True)["reasoning"]
-    assert teacher.sampling(alike=False)["ift"] != teacher.sampling(alike=False)["reasoning"]
+    assert teacher.sampling(same=True)["ift"] == teacher.sampling(same=True)["reasoning"]
+    assert teacher.sampling(same=False)["ift"] != teacher.sampling(same=False)["reasoning"]
 
 
 @real
@@ -160,7 +160,7 @@ def test_a_system_switch_is_rendered_by_the_teachers_own_template(lively, tmp_pa
     assert text == {False: head + "<think></think>", True: head + "<think>\n"}
     ids = teacher.prompt(user, True)  # the user's control token stays text
     assert ids.count(teacher.tokenizer.token_to_id("<|im_end|>")) == 0
-    assert teacher.opening() == "<think>\n"
+    assert teacher.reasoning_prefix() == "<think>\n"
     both = [{"role": "system", "content": "be brief"}, *user]
     assert "system|\n\nbe brief" in teacher.tokenizer.decode(teacher.prompt(both, False), False)
 
