@@ -407,7 +407,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_from_there(undisturbed, tmp_pat
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     process = finish(start(*arguments, "--out", tmp_path / "pairs", preexec_fn=limit))
-    assert process.returncode == 1 and "goes on" in process.err and "Traceback" not in process.err
+    assert process.returncode == 1 and "resumes" in process.err and "Traceback" not in process.err
     kept = (tmp_path / "pairs/answers/00000.jsonl").read_bytes()
     assert kept.endswith(b"\n") and 4000 < len(kept) <= 5000
     process = finish(start(*arguments, "--out", tmp_path / "pairs"))
