@@ -60,13 +60,11 @@ class Options:
     dtype: Literal["bf16", "fp32"] | None = None  # torch, vllm (default: bf16 on a GPU, else fp32)
     device: Literal["cpu", "cuda"] | None = None  # torch (default: cuda if there is a GPU)
     batch: cli.Positive | None = None  # sequences at once (default: torch 16, vllm 256, server 64)
-    cache_tokens: cli.Positive = 2**17  # torch: tokens of the KV cache
     tensor_parallel: cli.Positive = 1  # vllm: GPUs of one engine
     data_parallel: cli.Positive = 1  # vllm: engines, each in its own process on its own GPUs
     context: cli.Positive | None = None  # vllm: tokens of prompt and answer (default: the model's)
     url: str | None = None  # server: its OpenAI interface, like http://localhost:8000/v1
     served_name: str | None = None  # server: the teacher's name there (default: as --teacher)
-    timeout: cli.Above0 = 3600.0  # server: seconds without a byte
     retries: cli.NonNegative = 8  # server: of a request
 
 
@@ -103,14 +101,13 @@ def prepare(o: Options) -> Job:
     lengths = o.context, config and config.max_position_embeddings
     context = min(filter(None, lengths), default=2**31)
     too_long = {p.id for p in prompts if not teacher.fits(p.messages, context)}
-    problems.add(
-        too_long and not o.skip_bad,
-        f"--prompts {o.prompts}: {len(too_long)} leave no room for an answer in the {context}"
-        f" tokens that the teacher reads: {', '.join(sorted(too_long)[:20])}; shorten them, or pass"
-        " --skip-bad to leave them out",
-    )
+    if too_long and not o.skip_bad:
+        room = f"{len(too_long)} leave no room for an answer in the teacher's {context} tokens"
+        names = ", ".join(sorted(too_long)[:20])
+        problems.append(f"--prompts {o.prompts}: {room}: {names}; shorten them, or pass --skip-bad")
     prompts = [prompt for prompt in prompts if prompt.id not in too_long]
     problems.add(not prompts, f"--prompts {o.prompts}: none is left to ask")
+    digest = hashlib.sha256("".join(json.dumps([p.id, p.messages]) for p in prompts).encode())
     sampling = {
         mode: Sampling(o.max_new, **fields, stop_ids=tuple(teacher.stop_ids))
         for mode, fields in teacher.sampling(o.same_sampling).items()
@@ -123,18 +120,11 @@ def prepare(o: Options) -> Job:
         "rendering": teacher.rendering(),
         "sampling": {mode: dataclasses.asdict(sampling[mode]) for mode in ANSWERS},
         "seed": o.seed,
-        "prompts": {"source": o.prompts, "sha256": digest_of(prompts)},
+        "prompts": {"source": o.prompts, "sha256": digest.hexdigest()},
     }
     problems.attempt(check_folder, Path(o.out), record)
     problems.raise_any()
     return Job(o, teacher, config, prompts, bad + len(too_long), sampling, record)
-
-
-def digest_of(prompts: list[Prompt]) -> str:
-    digest = hashlib.sha256()
-    for prompt in prompts:
-        digest.update(json.dumps([prompt.id, prompt.messages]).encode())
-    return digest.hexdigest()
 
 
 def check_folder(folder: Path, record: dict):

@@ -30,18 +30,14 @@ def load(name: str, data_dir: str = "", ccsd: str = "", coqa: str = "first") -> 
     Raises hub.UserError for a file that is missing or unreadable, a row without its columns, and a
     Hub that cannot be reached.
     """
-    benchmark = BENCHMARKS[name]
-    kept, problems = [], []
-    for place, row in source_rows(name, data_dir, ccsd):
-        if missing := [column for column in benchmark.columns if row.get(column) is None]:
-            problems.append(f"{place}: no {', '.join(missing)}; it has {', '.join(row)}")
-        elif benchmark.keep(row):
-            problems += [f"{place}: {problem}" for problem in unusable(name, row)]
-            kept.append(row)
-    if problems or not kept:
+    benchmark, found = BENCHMARKS[name], source_rows(name, data_dir, ccsd)
+    wrong = [(place, problem_of(name, row)) for place, row in found]
+    problems = [f"{place}: {problem}" for place, problem in wrong if problem]
+    if problems or not found:
         more = [f"... and {len(problems) - 3} rows more"] if len(problems) > 3 else []
         lines = "\n  ".join([*problems[:3], *more] or ["no rows"])
         raise hub.UserError(f"{name}: needs the columns {', '.join(benchmark.columns)}\n  {lines}")
+    kept = [row for _, row in found if benchmark.keep(row)]
     ids = [str(row[benchmark.key]) for row in kept if benchmark.key in row]
     ids = ids if len(set(ids)) == len(kept) else map(str, range(len(kept)))
     items = [Item(i, row) for i, row in zip(ids, kept, strict=True)]
@@ -51,9 +47,9 @@ def load(name: str, data_dir: str = "", ccsd: str = "", coqa: str = "first") -> 
 def source_rows(name: str, data_dir: str, ccsd: str) -> list[tuple[str, dict]]:
     """(file and row number, row) of a benchmark, as its files have them."""
     if name in TOY:
-        made = enumerate(toy.rows(len(toy.TASKS) * TOY_ITEMS, TOY_SEED, is_test=True))
+        numbered = enumerate(toy.rows(len(toy.TASKS) * TOY_ITEMS, TOY_SEED, is_test=True))
         family = BENCHMARKS[name].family
-        return [(f"data/toy.py, row {i}", row) for i, row in made if row["family"] == family]
+        return [(f"data/toy.py, row {i}", row) for i, row in numbered if row["family"] == family]
     if name == "c_code_summarization" and (ccsd or not data_dir):
         if not ccsd:
             raise hub.UserError(f"{name}: {CCSD}")
@@ -63,17 +59,19 @@ def source_rows(name: str, data_dir: str, ccsd: str) -> list[tuple[str, dict]]:
     return read_hub(name, BENCHMARKS[name].source)
 
 
-def unusable(name: str, row: dict) -> list[str]:
-    """Why a row with all its columns cannot be asked: test splits without answers, for one."""
-    if name == "coqa":
-        return []  # load() makes an item of each of its turns
+def problem_of(name: str, row: dict) -> str | None:
+    """Why a row cannot be asked: no such columns, or a test split without answers, for one."""
+    benchmark = BENCHMARKS[name]
+    if missing := [column for column in benchmark.columns if row.get(column) is None]:
+        return f"no {', '.join(missing)}; it has {', '.join(row)}"
+    if name == "coqa" or not benchmark.keep(row):  # load() makes an item of each of coqa's turns
+        return None
     try:
-        gold = BENCHMARKS[name].gold(row)
-        f"{prompt(name, row)} {gold}".encode()
-        is_negative = isinstance(row.get("answer"), int) and row["answer"] < 0
-        return [f"its answer is {row['answer']}"] if is_negative else []
+        f"{prompt(name, row)} {benchmark.gold(row)}".encode()
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        return [f"{type(error).__name__}: {error}"]
+        return f"{type(error).__name__}: {error}"
+    is_negative = isinstance(row.get("answer"), int) and row["answer"] < 0
+    return f"its answer is {row['answer']}" if is_negative else None
 
 
 def turns(item: Item, which: str) -> list[Item]:

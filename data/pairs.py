@@ -29,6 +29,7 @@ from data.chat import Chat, load_tokenizer
 from data.rows import check, data_files, listing, short_names
 
 CACHE = os.environ.get("SCALE_OR_REASON_CACHE", "~/.cache/scale-or-reason")
+CODE = ("pairs", "rows", "chat")  # modules that decide the tokens: edited, they make a new cache
 BATCH_BYTES = 2**20  # text tokenised at once; its encodings take a few hundred times as much
 
 
@@ -101,12 +102,10 @@ def load_pairs(data: str, chat: Chat, cache: str | Path = CACHE) -> Pairs:
     that is not there or has other columns. The cache folder appears whole or not at all.
     """
     files, identity = data_files(data)
-    code = [Path(__file__).with_name(f"{name}.py") for name in ("pairs", "rows", "chat")]
-    recipe = hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()
-    tokenizer = hashlib.sha256(chat.tokenizer.to_str().encode()).hexdigest()
-    key = hashlib.sha256(json.dumps([identity, tokenizer, recipe]).encode()).hexdigest()
+    code = [Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in CODE]
+    key = json.dumps([identity, chat.tokenizer.to_str(), code]).encode()
     root = Path(cache).expanduser()
-    folder = root / f"{Path(data).name.split('.')[0]}-{key[:16]}"
+    folder = root / f"{Path(data).name.split('.')[0]}-{hashlib.sha256(key).hexdigest()[:16]}"
     if folder.is_dir():
         return Pairs(folder)
     with ExitStack() as stack:  # a node's other ranks wait here, not inside a collective
@@ -118,12 +117,10 @@ def load_pairs(data: str, chat: Chat, cache: str | Path = CACHE) -> Pairs:
         if not folder.is_dir():
             unfinished = root / f"{folder.name}.tmp"
             shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
-            try:
-                unfinished.mkdir()
-                tokenise(files, chat, unfinished)
-                replace_folder(unfinished, folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+            stack.callback(shutil.rmtree, unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            tokenise(files, chat, unfinished)
+            replace_folder(unfinished, folder)
     return Pairs(folder)
 
 

@@ -34,14 +34,14 @@ class Prompt:
         return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in self.messages)
 
 
-def read_prompts(source: str, columns: str = "", limit: int | None = None, skip_bad=False):
+def read_prompts(source: str, columns: str | None = None, limit: int | None = None, skip_bad=False):
     """(prompts, how many bad rows were left out) of a path or Hub id.
 
     columns: "prompt=NAME,id=NAME,system=NAME", what differs from the usual. Raises hub.UserError
     for every bad row and repeated id, unless skip_bad leaves them out.
     """
     glob, names = SOURCES.get(source, ("*", {}))
-    names = {**names, **parse_columns(columns)}
+    names = {**names, **parse_columns(columns or "")}
     _, files = find(source, "--prompts", [glob])
     if not files:
         raise hub.UserError(f"--prompts {source}: no {', '.join(SUFFIXES)} there")

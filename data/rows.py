@@ -25,9 +25,7 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 # ---- files -------------------------------------------------------------------------------------
 
 
-def find(
-    source: str, flag: str, globs=("*",), suffixes=SUFFIXES, **hub_options
-) -> tuple[Path, list[Path]]:
+def find(source: str, flag: str, globs=("*",), suffixes=SUFFIXES, **hub_options):
     """(root, files): the files of a path or Hub id, sorted, whose paths below the root match.
 
     globs: patterns of a path without its suffix, "*" matching "/" too; suffixes: allowed ones.
@@ -48,11 +46,9 @@ def data_files(data: str) -> tuple[list[Path], list | str]:
     """
     if data == "toy":
         return [Path("toy")], hashlib.sha256(Path(toy.__file__).read_bytes()).hexdigest()
-    for glob in (f"*{PAIRED_SPLIT}*", "*"):
-        root, files = find(data, "--data", [glob])
-        if files:
-            break
-    else:
+    root, files = find(data, "--data", [f"*{PAIRED_SPLIT}*"])
+    files = files or find(data, "--data")[1]
+    if not files:
         raise hub.UserError(f"--data {data}: no {', '.join(SUFFIXES)} there")
     if hub.is_hub_id(data):
         return files, [data, root.name]  # the snapshot's folder is named by its commit
@@ -78,8 +74,8 @@ def read(file: Path, columns=None) -> Iterator[tuple[int, dict | str]]:
             yield from read_parquet(file, columns)
         elif file.suffix == ".json":
             document = json.loads(file.read_bytes())
-            for number, row in enumerate(document if isinstance(document, list) else [document], 1):
-                yield number, row if isinstance(row, dict) else "not a JSON object"
+            rows = document if isinstance(document, list) else [document]
+            yield from ((i, as_row(row)) for i, row in enumerate(rows, 1))
         elif file.suffix == ".tsv":
             with file.open(encoding="utf-8", newline="") as lines:
                 yield from enumerate(csv.DictReader(lines, delimiter="\t"), 1)
@@ -107,12 +103,15 @@ def read_parquet(file: Path, columns) -> Iterator[tuple[int, dict]]:
 def parse(line: bytes, encoding: str) -> dict | str:
     """The row of a JSONL line, or what is wrong with it."""
     try:
-        row = json.loads(line.decode(encoding))
+        return as_row(json.loads(line.decode(encoding)))
     except UnicodeDecodeError as error:
         return f"invalid UTF-8 at byte {error.start + 1} of the line"
     except (ValueError, RecursionError) as error:
         return f"invalid JSON: {error}"
-    return row if isinstance(row, dict) else "not a JSON object"
+
+
+def as_row(value) -> dict | str:
+    return value if isinstance(value, dict) else "not a JSON object"
 
 
 # ---- rows of pairs -----------------------------------------------------------------------------

@@ -60,10 +60,9 @@ class Teacher:
         if toggle == "auto":
             toggle = next((name for name, t in TOGGLES.items() if t.sign in template), None)
         if toggle not in TOGGLES:
-            raise hub.UserError(
-                f"--teacher {source}: its chat template shows no switch for thinking that is known;"
-                f" pass --toggle {' or '.join(TOGGLES)} if it has one"
-            )
+            problem = "its chat template shows no switch for thinking that is known"
+            hint = f"pass --toggle {' or '.join(TOGGLES)} if it has one"
+            raise hub.UserError(f"--teacher {source}: {problem}; {hint}")
         self.toggle, self.spec = toggle, TOGGLES[toggle]
         self.template = compiled(template, settings) if template else None
         self.plain, self.chat = plain(self.tokenizer), None  # chat: where it renders alike
@@ -75,16 +74,15 @@ class Teacher:
             if not template:
                 raise hub.UserError(f"--teacher {source}: {error}, and no chat template") from error
         self.stop_ids = self.find_stop_ids(source, settings)
-        if self.prompt(PROBE[1:2], False) == self.prompt(PROBE[1:2], True):
-            raise hub.UserError(
-                f"--teacher {source}: --toggle {toggle} changes nothing in its prompts; its chat"
-                " template has another switch, or none"
-            )
+        self.probes = [self.prompt(PROBE[1:2], thinking) for thinking in (False, True)]
+        if self.probes[0] == self.probes[1]:
+            problem = f"--toggle {toggle} changes nothing in its prompts"
+            hint = "its chat template has another switch, or none"
+            raise hub.UserError(f"--teacher {source}: {problem}; {hint}")
 
     def rendering(self) -> str:
         """A hash of how prompts are rendered in both modes: another template is another teacher."""
-        ids = [self.prompt(PROBE[1:2], thinking) for thinking in (False, True)]
-        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.probes).encode()).hexdigest()[:16]
 
     def renders_as(self, chat: Chat) -> bool:
         return all(
@@ -125,17 +123,15 @@ class Teacher:
             if first["role"] == "system":
                 messages, system = others, f"{system}\n\n{first['content']}"
             messages = [{"role": "system", "content": system}, *messages]
-        if self.chat:
-            is_qwen = self.toggle == "qwen3"
-            return self.chat.prompt(messages, thinking=thinking if is_qwen else None)
-        return self.by_template(messages, thinking)
+        if not self.chat:
+            return self.by_template(messages, thinking)
+        return self.chat.prompt(messages, thinking=thinking if self.toggle == "qwen3" else None)
 
     def fits(self, messages: list[dict], context: int) -> bool:
         """Whether both modes leave room for an answer; only long texts are tokenised to tell."""
         size = sum(len(m["content"].encode()) + 100 for m in messages)  # a token is >= 1 byte
-        return size < context or all(
-            len(self.prompt(messages, thinking)) < context for thinking in (False, True)
-        )
+        is_short = size < context
+        return is_short or max(len(self.prompt(messages, on)) for on in (False, True)) < context
 
     def by_template(self, messages: list[dict], thinking: bool) -> list[int]:
         """The template's text as ids; a control token inside a message stays plain text."""
@@ -156,7 +152,7 @@ class Teacher:
 
     def reasoning_prefix(self) -> str:
         """What of a reasoning answer is part of the prompt: "<think>\\n" in some templates."""
-        text = self.tokenizer.decode(self.prompt(PROBE[1:2], True), skip_special_tokens=False)
+        text = self.tokenizer.decode(self.probes[True], skip_special_tokens=False)
         return "<think>\n" if text.rstrip().endswith("<think>") else ""
 
 
@@ -169,22 +165,20 @@ def compiled(template: str, settings: dict):
     def refuse(message):
         raise TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-    )
+    options = {"trim_blocks": True, "lstrip_blocks": True, "extensions": [loopcontrols]}
+    environment = ImmutableSandboxedEnvironment(**options)
     environment.filters["tojson"] = lambda x, **how: json.dumps(x, ensure_ascii=False, **how)
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda how: datetime.now().strftime(how)
-    tokens = {key: settings[key] for key in ("bos_token", "eos_token") if key in settings}
-    tokens = {k: t["content"] if isinstance(t, dict) else t or "" for k, t in tokens.items()}
+    given = {key: settings[key] for key in ("bos_token", "eos_token") if key in settings}
+    given = {k: t["content"] if isinstance(t, dict) else t or "" for k, t in given.items()}
+    given |= {"add_generation_prompt": True, "tools": None, "documents": None}
     # marks what an assistant wrote, for training; transformers renders what is between the two
     template = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)
 
     def render(**variables) -> str:
         try:
-            return environment.from_string(template).render(  # which jinja2 caches
-                add_generation_prompt=True, tools=None, documents=None, **tokens, **variables
-            )
+            return environment.from_string(template).render(**given, **variables)  # cached
         except TemplateError as error:
             raise hub.UserError(f"the chat template refuses a conversation: {error}") from error
 
