@@ -53,11 +53,11 @@ class Options:
     toggle: Toggle = "auto"  # how thinking is turned off; auto: as the chat template shows
     same_sampling: bool = False  # both modes with the sampling of reasoning
     max_new: cli.Positive = 32768  # tokens of an answer at most
-    seed: cli.NonNegative = 0  # of every sample
+    seed: cli.NonNegative = 0  # seed of every sample
     filters: Filters = ",".join(FILTERS)  # what drops a pair, separated by commas
-    # the engine; of these only --engine is part of what a run is
+    # the engine: no part of what a run is, except --served-name
     engine: Literal["auto", "torch", "vllm", "server"] = "auto"  # auto: vllm, if it and a GPU exist
-    dtype: Literal["bf16", "fp32"] | None = None  # torch, vllm (default: bf16 on a GPU, else fp32)
+    dtype: Literal["bf16", "fp32"] | None = None  # torch, vllm: of weights (default: bf16 on a GPU)
     device: Literal["cpu", "cuda"] | None = None  # torch (default: cuda if there is a GPU)
     batch: cli.Positive | None = None  # sequences at once (default: torch 16, vllm 256, server 64)
     tensor_parallel: cli.Positive = 1  # vllm: GPUs of one engine
@@ -65,7 +65,7 @@ class Options:
     context: cli.Positive | None = None  # vllm: tokens of prompt and answer (default: the model's)
     url: str | None = None  # server: its OpenAI interface, like http://localhost:8000/v1
     served_name: str | None = None  # server: the teacher's name there (default: as --teacher)
-    retries: cli.NonNegative = 8  # server: of a request
+    retries: cli.NonNegative = 8  # server: repeats of a failed request
 
 
 # ---- what is known before the first answer -----------------------------------------------------

@@ -7,12 +7,14 @@ demonstrations that go before them for a base model.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from common import hub
 from data import rows, toy
 from data.benchmarks import BENCHMARKS, TOY, TOY_ITEMS, Item, Source, body, prompt, questions
 
+Rows = Iterable[tuple[str, dict]]  # (file and row number, row as the Hub has it)
 HUB_SUFFIXES = (".parquet", ".jsonl", ".json", ".tsv")
 TOY_SEED = 1_000_003  # training draws from small seeds
 CCSD = (
@@ -30,22 +32,22 @@ def load(name: str, data_dir: str = "", ccsd: str = "", coqa: str = "first") -> 
     Raises hub.UserError for a file that is missing or unreadable, a row without its columns, and a
     Hub that cannot be reached.
     """
-    benchmark, found = BENCHMARKS[name], source_rows(name, data_dir, ccsd)
-    wrong = [(place, problem_of(name, row)) for place, row in found]
-    problems = [f"{place}: {problem}" for place, problem in wrong if problem]
-    if problems or not found:
+    benchmark, placed = BENCHMARKS[name], list(source_rows(name, data_dir, ccsd))
+    checked = ((place, problem_of(name, row)) for place, row in placed)
+    problems = [f"{place}: {problem}" for place, problem in checked if problem]
+    if problems or not placed:
         more = [f"... and {len(problems) - 3} rows more"] if len(problems) > 3 else []
         lines = "\n  ".join([*problems[:3], *more] or ["no rows"])
         raise hub.UserError(f"{name}: needs the columns {', '.join(benchmark.columns)}\n  {lines}")
-    kept = [row for _, row in found if benchmark.keep(row)]
+    kept = [row for _, row in placed if benchmark.keep(row)]
     ids = [str(row[benchmark.key]) for row in kept if benchmark.key in row]
     ids = ids if len(set(ids)) == len(kept) else map(str, range(len(kept)))
     items = [Item(i, row) for i, row in zip(ids, kept, strict=True)]
     return [turn for item in items for turn in turns(item, coqa)] if name == "coqa" else items
 
 
-def source_rows(name: str, data_dir: str, ccsd: str) -> list[tuple[str, dict]]:
-    """(file and row number, row) of a benchmark, as its files have them."""
+def source_rows(name: str, data_dir: str, ccsd: str) -> Rows:
+    """The rows of a benchmark, made here, of a file, or of the Hub."""
     if name in TOY:
         numbered = enumerate(toy.rows(len(toy.TASKS) * TOY_ITEMS, TOY_SEED, is_test=True))
         family = BENCHMARKS[name].family
@@ -64,7 +66,7 @@ def problem_of(name: str, row: dict) -> str | None:
     benchmark = BENCHMARKS[name]
     if missing := [column for column in benchmark.columns if row.get(column) is None]:
         return f"no {', '.join(missing)}; it has {', '.join(row)}"
-    if name == "coqa" or not benchmark.keep(row):  # load() makes an item of each of coqa's turns
+    if name == "coqa" or not benchmark.keep(row):  # coqa's rows become turns later
         return None
     try:
         f"{prompt(name, row)} {benchmark.gold(row)}".encode()
@@ -123,7 +125,7 @@ def limited(name: str, items: list[Item], limit: int | None, seed: int) -> list[
 # ---- files -------------------------------------------------------------------------------------
 
 
-def read_local(name: str, data_dir: str, stems: list[str], content: str) -> list[tuple[str, dict]]:
+def read_local(name: str, data_dir: str, stems: list[str], content: str) -> Rows:
     """The rows of the first file, by name, that is DATA_DIR/STEM.jsonl, .jsonl.gz or .parquet."""
     _, files = rows.find(data_dir, "--data-dir", stems)
     if not files:
@@ -132,11 +134,11 @@ def read_local(name: str, data_dir: str, stems: list[str], content: str) -> list
     return read(files[:1])
 
 
-def read_hub(name: str, source: Source) -> list[tuple[str, dict]]:
+def read_hub(name: str, source: Source) -> Rows:
     """Rows of a split, whatever the layout: CONFIG/SPLIT-*.parquet, SPLIT.jsonl, one file alone."""
     otherwise = f"put its rows in DIR/{name}.jsonl and pass --data-dir DIR"
     options = {"revision": source.revision, "otherwise": otherwise}
-    split, found = re.compile(rf"(^|[/_.-]){source.split}[/_.-]"), []
+    split = re.compile(rf"(^|[/_.-]){source.split}[/_.-]")
     for config in source.configs:
         globs = [] if config == "default" else [f"*{config}*{source.split}*"]
         if config in ("default", "main", "raw", "plain_text"):
@@ -150,16 +152,13 @@ def read_hub(name: str, source: Source) -> list[tuple[str, dict]]:
         else:
             raise hub.UserError(f"{name}: {source.hub} has no files of {config}, {source.split}")
         for place, row in read(files):
-            found.append((place, {**row, "subject": row.get("subject", config)}))
-    return found
+            yield place, {**row, "subject": row.get("subject", config)}
 
 
-def read(files: list[Path]) -> list[tuple[str, dict]]:
-    """(file and row number, row) of every row; hub.UserError for one that is none."""
-    found = []
+def read(files: list[Path]) -> Rows:
+    """The rows of JSONL, Parquet, JSON or TSV files; hub.UserError for a line that is none."""
     for file in files:
         for number, row in rows.read(file):
             if isinstance(row, str):
                 raise hub.UserError(f"{file}, row {number}: {row}")
-            found.append((f"{file.name}, row {number}", row))
-    return found
+            yield f"{file.name}, row {number}", row

@@ -31,8 +31,8 @@ LETTERS = "bcdefghijklmnopqrstuvwxyz"  # scoring drops "a", an article
 @dataclass
 class Options:
     out: cli.Required = cli.positional("")  # JSONL file to write
-    pairs: cli.Positive = PAIRS  # rows of it
-    seed: int = 0  # of the prompts
+    pairs: cli.Positive = PAIRS  # how many pairs
+    seed: int = 0  # seed of the prompts
 
 
 # ---- the tasks: each gives (prompt, trace, gold), difficulty drawn inside ----------------------
