@@ -18,12 +18,9 @@ class Unreachable(UserError):
 
 def is_hub_id(source: str) -> bool:
     """True for owner/name that is neither on disk nor spelled like a file."""
-    named_like_file = re.search(r"\.(jsonl?|gz|parquet|safetensors)$", source)
-    return bool(
-        re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)
-        and not named_like_file
-        and not Path(source).exists()
-    )
+    has_suffix = re.search(r"\.(jsonl?|gz|parquet|safetensors)$", source)
+    has_owner = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)
+    return bool(has_owner and not has_suffix and not Path(source).exists())
 
 
 def fetch(
@@ -38,29 +35,20 @@ def fetch(
     if not is_hub_id(source):
         path = Path(source).expanduser()
         if not path.exists():
-            raise UserError(
-                f"{flag} {source}: no such file or folder, and not a Hub id (owner/name)"
-            )
+            problem = "no such file or folder, and not a Hub id (owner/name)"
+            raise UserError(f"{flag} {source}: {problem}")
         return path
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import errors, snapshot_download
 
+    options = {"repo_type": kind, "revision": revision, "allow_patterns": files and list(files)}
     try:
-        patterns = list(files) if files else None
-        folder = Path(
-            snapshot_download(source, repo_type=kind, revision=revision, allow_patterns=patterns)
-        )
+        folder = Path(snapshot_download(source, **options))
         name = folder.parents[1] / f"refs/{revision}"  # on a mirror that commit may have another
         return folder.parent / name.read_text() if revision and name.is_file() else folder
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"{flag} {source}: the Hub has no {kind} of that name (if it is private, set HF_TOKEN)"
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+    except errors.RepositoryNotFoundError as error:
+        problem = f"the Hub has no {kind} of that name (if it is private, set HF_TOKEN)"
+        raise UserError(f"{flag} {source}: {problem}") from error
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         otherwise = otherwise or f"copy it, then {flag} /path/to/{source.split('/')[-1]}"
         raise Unreachable(

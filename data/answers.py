@@ -1,6 +1,8 @@
-"""A teacher's answers on disk, one line a completion, and what is wrong with some of them.
+"""A teacher's answers on disk, one line a completion, and the filters that drop pairs of them.
 
-Nothing that was answered is asked again: a run that is killed at any moment goes on from here.
+answers = Answers(Path("pairs/answers"), len(prompts))   # a killed run resumes from done
+answers.add({"number": 0, "mode": "ift", "text": ...})
+rows = answers.read(0)                                   # {(prompt number, mode): row}
 """
 
 import json
@@ -29,9 +31,9 @@ def split(reasoning: str) -> tuple[str, str] | None:
 
 
 def loops(text: str) -> bool:
-    """Whether a stretch of the text shrinks below a twentieth: a repetition loop.
+    """Whether a window of the text compresses below a twentieth: a repetition loop.
 
-    Stretches of 2,000 characters, and longer ones for what repeats after more: 20 copies must fit.
+    Windows of 2,000 characters and more: what repeats must fit into one 20 times.
     """
     for size in (2000, 8000, 32_000):
         starts = [*range(0, len(text) - size, size // 2), len(text) - size]
@@ -58,24 +60,24 @@ FILTERS = {  # of the two answers as answers/ has them
 class Answers:
     """The folder answers/: a file for every SHARD prompts, to which lines are only ever added.
 
-    done [n, 2] bool: which prompts have which of ANSWERS. A torn line is cut off when the folder is
-    opened, with all after it.
+    done [n, 2] bool: which prompts have which of ANSWERS. Opening the folder cuts each file at its
+    first line that is no answer, such as one torn by a kill or a full disk.
     """
 
     def __init__(self, folder: Path, count: int):
         self.folder, self.done = folder, np.zeros((count, len(ANSWERS)), dtype=bool)
         folder.mkdir(parents=True, exist_ok=True)
         for shard in range(-(-count // SHARD)):
-            whole = 0
+            end = 0  # of the lines read so far, in bytes
             for line in self.lines(shard):
                 try:
                     row = json.loads(line) if line.endswith(b"\n") else None
                     self.done[row["number"], ANSWERS.index(row["mode"])] = True
                 except (ValueError, TypeError, LookupError):
-                    print(f"{self.file(shard)}: cut off at byte {whole}: {line[:60]!r}")
-                    os.truncate(self.file(shard), whole)
+                    print(f"{self.file(shard)}: cut off at byte {end}: {line[:60]!r}")
+                    os.truncate(self.file(shard), end)
                     break
-                whole += len(line)
+                end += len(line)
 
     def file(self, shard: int) -> Path:
         return self.folder / f"{shard:05}.jsonl"

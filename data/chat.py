@@ -4,9 +4,9 @@
     prompt = chat.prompt("What is 2+2?")        # ids ending at `<|im_start|>assistant\\n`
     answer = chat.answer("4")                   # ids ending in <|im_end|>, the target verbatim
 
-Prompt and answer are tokenised apart, so no merge crosses the seam and inference sees the ids that
-training saw. Content is encoded with added tokens off, but for the two think tags: only the
-renderer emits control ids.
+Prompt and answer are tokenised separately, so no merge crosses their boundary and inference sees
+the ids that training saw. Content is encoded without added tokens, except the two think tags: only
+the renderer emits control ids.
 """
 
 import json
@@ -27,13 +27,13 @@ TEMPLATE = """\
     {{- '<|im_start|>' + message.role + '\\n' + CONTENT + '<|im_end|>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\nSWITCH' }}
+    {{- '<|im_start|>assistant\\nTOGGLE' }}
 {%- endif %}"""
-# A teacher's earlier answers lose their thinking, and a switch is added, both as in Qwen3's.
+# A teacher's earlier answers lose their thinking, and a toggle is added, both as in Qwen3's.
 ANSWER = """\
 (message.content.split('</think>')[-1].lstrip('\\n') if message.role == 'assistant' else \
 message.content)"""
-SWITCH = "' + ('<think>\\n\\n</think>\\n\\n' if enable_thinking is false else '') + '"
+TOGGLE = "' + ('<think>\\n\\n</think>\\n\\n' if enable_thinking is false else '') + '"
 
 
 def load_tokenizer(source: str | Path, flag: str = "--init") -> tuple[Tokenizer, dict]:
@@ -46,8 +46,8 @@ def load_tokenizer(source: str | Path, flag: str = "--init") -> tuple[Tokenizer,
         raise hub.UserError(f"{flag} {source}: no tokenizer.json there")
     settings = {}
     try:
-        if (beside := folder / "tokenizer_config.json").is_file():
-            settings = json.loads(beside.read_text(encoding="utf-8"))
+        if (config := folder / "tokenizer_config.json").is_file():
+            settings = json.loads(config.read_text(encoding="utf-8"))
         if (template := folder / "chat_template.jinja").is_file():
             settings["chat_template"] = template.read_text(encoding="utf-8")
         return Tokenizer.from_str(file.read_text(encoding="utf-8")), settings
@@ -56,7 +56,7 @@ def load_tokenizer(source: str | Path, flag: str = "--init") -> tuple[Tokenizer,
 
 
 def plain(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy for which control tokens in content, but the think tags, are plain text."""
+    """A copy that encodes control tokens, except the think tags, as plain text."""
     fields = json.loads(tokenizer.to_str())
     for token in fields["added_tokens"]:
         token["special"] = token["content"] not in ("<think>", "</think>")
@@ -75,10 +75,9 @@ class Chat:
 
     def __init__(self, tokenizer: Tokenizer):
         control = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
-        self.start, self.end, self.endoftext = map(tokenizer.token_to_id, control)
-        ids = (self.start, self.end, self.endoftext)
-        if missing := [name for name, i in zip(control, ids, strict=True) if i is None]:
+        if missing := [token for token in control if tokenizer.token_to_id(token) is None]:
             raise hub.UserError(f"the tokenizer has no {', '.join(missing)}: not a ChatML student")
+        self.start, self.end, self.endoftext = map(tokenizer.token_to_id, control)
         self.source = tokenizer.to_str(pretty=True)  # tokenizer.json as the base has it
         self.tokenizer = plain(tokenizer)
         self.newline = self.encode("\n")
@@ -90,7 +89,7 @@ class Chat:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        """The same, on all cores and without the bookkeeping that spans would need."""
+        """Ids of each text, encoded on all cores and without offsets."""
         return [e.ids for e in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def turn(self, role: str, content: str) -> list[int]:
@@ -101,11 +100,11 @@ class Chat:
         return [self.start, *ids, self.end, *self.newline]
 
     def system(self, text: str) -> list[int]:
-        """The ids that come before everything else: none for an empty system prompt."""
+        """Ids of the system turn; none for an empty system prompt."""
         return self.turn("system", text) if text else []
 
     def prompt(self, messages, system: str = "", thinking: bool | None = None) -> list[int]:
-        """Ids of a prompt up to the place where the assistant's answer begins.
+        """Ids of a prompt up to where the assistant's answer begins.
 
         messages: the user's text, or a list of {"role", "content"}. thinking: a Qwen3 *teacher's*
         toggle; False appends the empty think block, True nothing, and either drops the thinking of
@@ -138,9 +137,6 @@ def template(system: str = "", is_teacher: bool = False) -> str:
     """
     for raw, escaped in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
         system = system.replace(raw, escaped)
-    parts = {"CONTENT": ANSWER, "SWITCH": SWITCH} if is_teacher else {}
-    parts = {"CONTENT": "message.content", "SWITCH": "", **parts, "SYSTEM": f"'{system}'"}
-    made = TEMPLATE
-    for name, part in parts.items():
-        made = made.replace(name, part)
-    return made
+    content, toggle = (ANSWER, TOGGLE) if is_teacher else ("message.content", "")
+    text = TEMPLATE.replace("CONTENT", content).replace("TOGGLE", toggle)
+    return text.replace("SYSTEM", f"'{system}'")

@@ -5,24 +5,25 @@ demonstrations that go before them for a base model.
     shots = demonstrations("gsm8k", 3, items)    # rows of another split, never test items
 """
 
-import csv
 import hashlib
-import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from common import hub
-from data import rows as files
-from data import toy
+from data import rows, toy
 from data.benchmarks import BENCHMARKS, TOY, TOY_ITEMS, Item, Source, body, prompt, questions
 
-SUFFIXES = (".parquet", ".jsonl", ".json", ".tsv")
+Rows = Iterable[tuple[str, dict]]  # (file and row number, row as the Hub has it)
+HUB_SUFFIXES = (".parquet", ".jsonl", ".json", ".tsv")
 TOY_SEED = 1_000_003  # training draws from small seeds
 CCSD = (
     "not on the Hub: it is CCSD, the C functions of Liu et al. 2020 (Retrieval-Augmented Generation"
     " for Code Summarization via Hybrid GNN), a JSONL of file_path, function, summary that its"
     " authors hand out; pass --ccsd /path/to/test.jsonl, or --benchmarks hub for the other 17"
 )
+
+# ---- items -------------------------------------------------------------------------------------
 
 
 def load(name: str, data_dir: str = "", ccsd: str = "", coqa: str = "first") -> list[Item]:
@@ -31,56 +32,57 @@ def load(name: str, data_dir: str = "", ccsd: str = "", coqa: str = "first") -> 
     Raises hub.UserError for a file that is missing or unreadable, a row without its columns, and a
     Hub that cannot be reached.
     """
-    benchmark = BENCHMARKS[name]
-    if name in TOY:
-        made = toy.rows(len(toy.TASKS) * TOY_ITEMS, TOY_SEED, is_test=True)
-        found = [("data/toy.py", i, row) for i, row in enumerate(made)]
-        found = [part for part in found if part[2]["family"] == benchmark.family]
-    elif name == "c_code_summarization" and (ccsd or not data_dir):
-        if not ccsd:
-            raise hub.UserError(f"{name}: {CCSD}")
-        found = read([hub.fetch(ccsd, flag="--ccsd")])
-    elif data_dir:
-        found = read(local(name, data_dir, [name], "the rows as the Hub has them"))
-    else:
-        found = from_the_hub(name, benchmark.source)
-    problems = []
-    for place, number, row in found:
-        missing = [column for column in benchmark.columns if row.get(column) is None]
-        if missing:
-            problems.append(
-                f"{place}, row {number}: no {', '.join(missing)}; it has {', '.join(row)}"
-            )
-        elif benchmark.keep(row):
-            problems += [f"{place}, row {number}: {what}" for what in unusable(name, row)]
-    if problems or not found:
+    benchmark, placed = BENCHMARKS[name], list(source_rows(name, data_dir, ccsd))
+    checked = ((place, problem_of(name, row)) for place, row in placed)
+    problems = [f"{place}: {problem}" for place, problem in checked if problem]
+    if problems or not placed:
         more = [f"... and {len(problems) - 3} rows more"] if len(problems) > 3 else []
         lines = "\n  ".join([*problems[:3], *more] or ["no rows"])
         raise hub.UserError(f"{name}: needs the columns {', '.join(benchmark.columns)}\n  {lines}")
-    kept = [row for _, _, row in found if benchmark.keep(row)]
+    kept = [row for _, row in placed if benchmark.keep(row)]
     ids = [str(row[benchmark.key]) for row in kept if benchmark.key in row]
-    ids = ids if len(set(ids)) == len(kept) else [str(i) for i in range(len(kept))]
+    ids = ids if len(set(ids)) == len(kept) else map(str, range(len(kept)))
     items = [Item(i, row) for i, row in zip(ids, kept, strict=True)]
     return [turn for item in items for turn in turns(item, coqa)] if name == "coqa" else items
 
 
-def unusable(name: str, row: dict) -> list[str]:
-    """Why a row with all its columns cannot be asked: test splits without answers, for one."""
-    if name == "coqa":
-        return []  # its turns are told apart later
+def source_rows(name: str, data_dir: str, ccsd: str) -> Rows:
+    """The rows of a benchmark, made here, of a file, or of the Hub."""
+    if name in TOY:
+        numbered = enumerate(toy.rows(len(toy.TASKS) * TOY_ITEMS, TOY_SEED, is_test=True))
+        family = BENCHMARKS[name].family
+        return [(f"data/toy.py, row {i}", row) for i, row in numbered if row["family"] == family]
+    if name == "c_code_summarization" and (ccsd or not data_dir):
+        if not ccsd:
+            raise hub.UserError(f"{name}: {CCSD}")
+        return read([hub.fetch(ccsd, flag="--ccsd")])
+    if data_dir:
+        return read_local(name, data_dir, [name], "the rows as the Hub has them")
+    return read_hub(name, BENCHMARKS[name].source)
+
+
+def problem_of(name: str, row: dict) -> str | None:
+    """Why a row cannot be asked: no such columns, or a test split without answers, for one."""
+    benchmark = BENCHMARKS[name]
+    if missing := [column for column in benchmark.columns if row.get(column) is None]:
+        return f"no {', '.join(missing)}; it has {', '.join(row)}"
+    if name == "coqa" or not benchmark.keep(row):  # coqa's rows become turns later
+        return None
     try:
-        gold = BENCHMARKS[name].gold(row)
-        f"{prompt(name, row)} {gold}".encode()
-        is_negative = isinstance(row.get("answer"), int) and row["answer"] < 0
-        return [f"its answer is {row['answer']}"] if is_negative else []
+        f"{prompt(name, row)} {benchmark.gold(row)}".encode()
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        return [f"{type(error).__name__}: {error}"]
+        return f"{type(error).__name__}: {error}"
+    is_negative = isinstance(row.get("answer"), int) and row["answer"] < 0
+    return f"its answer is {row['answer']}" if is_negative else None
 
 
 def turns(item: Item, which: str) -> list[Item]:
     count = len(questions(item.row))
     chosen = {"first": [0], "last": [count - 1], "all": range(count)}[which]
     return [Item(f"{item.id}/{turn + 1}", item.row | {"turn": turn}) for turn in chosen]
+
+
+# ---- demonstrations and samples ----------------------------------------------------------------
 
 
 def demonstrations(name: str, shots: int, items: list[Item], data_dir: str = "") -> list[dict]:
@@ -93,14 +95,14 @@ def demonstrations(name: str, shots: int, items: list[Item], data_dir: str = "")
         return [item.row for item in items[:shots]]
     if data_dir:
         names = [f"{name}.{split}" for split in ("demos", "dev", "train", "validation")]
-        found = read(local(name, data_dir, names, "rows for --shots, from another split"))
+        others = read_local(name, data_dir, names, "rows for --shots, from another split")
     else:
-        found = from_the_hub(name, benchmark.demos)
+        others = read_hub(name, benchmark.demos)
     asked = {body(name, item.row) for item in items}
-    found = [row for _, _, row in found if benchmark.keep(row) and body(name, row) not in asked]
-    if not found:
+    demos = [row for _, row in others if benchmark.keep(row) and body(name, row) not in asked]
+    if not demos:
         raise hub.UserError(f"{name}: no row for --shots that is not an item itself")
-    return found
+    return demos
 
 
 def chosen(name: str, row: dict, demos: list[dict], shots: int) -> list[dict]:
@@ -120,68 +122,43 @@ def limited(name: str, items: list[Item], limit: int | None, seed: int) -> list[
     return [item for item in items if item.id in kept]
 
 
-def local(name: str, data_dir: str, names: list[str], what: str) -> list[Path]:
-    folder = hub.fetch(data_dir, flag="--data-dir")
-    suffixes = (".jsonl", ".jsonl.gz", ".parquet")
-    found = [folder / (n + s) for n in names for s in suffixes if (folder / (n + s)).is_file()]
-    if not found:
-        wanted = " or ".join(f"{n}.jsonl" for n in names)
-        raise hub.UserError(f"{name}: --data-dir {data_dir} has no {wanted} ({what})")
-    return found[:1]
+# ---- files -------------------------------------------------------------------------------------
 
 
-def from_the_hub(name: str, source: Source) -> list:
+def read_local(name: str, data_dir: str, stems: list[str], content: str) -> Rows:
+    """The rows of the first file, by name, that is DATA_DIR/STEM.jsonl, .jsonl.gz or .parquet."""
+    _, files = rows.find(data_dir, "--data-dir", stems)
+    if not files:
+        wanted = " or ".join(f"{stem}.jsonl" for stem in stems)
+        raise hub.UserError(f"{name}: --data-dir {data_dir} has no {wanted} ({content})")
+    return read(files[:1])
+
+
+def read_hub(name: str, source: Source) -> Rows:
     """Rows of a split, whatever the layout: CONFIG/SPLIT-*.parquet, SPLIT.jsonl, one file alone."""
-    found = []
+    otherwise = f"put its rows in DIR/{name}.jsonl and pass --data-dir DIR"
+    options = {"revision": source.revision, "otherwise": otherwise}
+    split = re.compile(rf"(^|[/_.-]){source.split}[/_.-]")
     for config in source.configs:
-        kinds = [] if config == "default" else [f"*{config}*{source.split}*"]
+        globs = [] if config == "default" else [f"*{config}*{source.split}*"]
         if config in ("default", "main", "raw", "plain_text"):
-            kinds += [f"*{source.split}*", "*"]
-        for kind in kinds:
-            patterns = [kind + suffix for suffix in SUFFIXES]
-            folder = hub.fetch(
-                source.hub, "dataset", patterns, flag=f"{name}:", revision=source.revision,
-                otherwise=f"put its rows in DIR/{name}.jsonl and pass --data-dir DIR",
-            )  # fmt: skip
-            paths = sorted(p for p in folder.rglob("*") if p.name.endswith(SUFFIXES))
-            inside = [p for p in paths if wanted(str(p.relative_to(folder)), kind, source.split)]
-            if inside:
+            globs += [f"*{source.split}*", "*"]
+        for glob in globs:
+            root, files = rows.find(source.hub, f"{name}:", [glob], HUB_SUFFIXES, **options)
+            if glob != "*":  # another split may be in a folder of this name
+                files = [file for file in files if split.search(str(file.relative_to(root)))]
+            if files:
                 break
         else:
             raise hub.UserError(f"{name}: {source.hub} has no files of {config}, {source.split}")
-        part = read(inside)
-        for _, _, row in part:
-            row.setdefault("subject", config)
-        found += part
-    return found
+        for place, row in read(files):
+            yield place, {**row, "subject": row.get("subject", config)}
 
 
-def wanted(path: str, kind: str, split: str) -> bool:
-    """Whether a downloaded file is of this layout: other splits may be in the same folder."""
-    config = kind.strip("*").partition("*")[0] if kind.count("*") == 3 else ""
-    return config in path and (kind == "*" or bool(re.search(rf"(^|[/_.-]){split}[/_.-]", path)))
-
-
-def read(paths: list[Path]) -> list[tuple[str, int, dict]]:
-    """(file, row number from 1, row) of JSONL, JSON, Parquet or TSV files."""
-    found = []
-    for path in paths:
-        try:
-            if path.suffix == ".parquet":
-                from pyarrow import parquet
-
-                rows = parquet.read_table(path).to_pylist()
-            elif path.suffix == ".json":
-                rows = json.loads(path.read_text(encoding="utf-8"))
-            elif path.suffix == ".tsv":
-                with path.open(encoding="utf-8", newline="") as lines:
-                    rows = list(csv.DictReader(lines, delimiter="\t"))
-            else:
-                rows = [row for _, row in files.read(path)]
-        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-            raise hub.UserError(f"{path}: cannot be read: {error}") from error
-        for number, row in enumerate(rows, 1):
-            if not isinstance(row, dict):
-                raise hub.UserError(f"{path}, row {number}: {row if row else 'not an object'}")
-            found.append((path.name, number, row))
-    return found
+def read(files: list[Path]) -> Rows:
+    """The rows of JSONL, Parquet, JSON or TSV files; hub.UserError for a line that is none."""
+    for file in files:
+        for number, row in rows.read(file):
+            if isinstance(row, str):
+                raise hub.UserError(f"{file}, row {number}: {row}")
+            yield f"{file.name}, row {number}", row

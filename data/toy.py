@@ -7,22 +7,17 @@ Four families as in the real study, {general, math} x {open-ended, multiple choi
 difficulty. To add a task, add a row to TASKS. tokenizer() is a real byte-level BPE, built in code.
 """
 
-import argparse
 import hashlib
 import json
 import random
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
+import tokenizers
+from tokenizers import pre_tokenizers, trainers
+
+from common import cli
 
 PAIRS = 20_000  # of --data toy; every scale and format shares them
 
@@ -31,6 +26,14 @@ QWEN_SPLIT = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LETTERS = "bcdefghijklmnopqrstuvwxyz"  # scoring drops "a", an article
+
+
+@dataclass
+class Options:
+    out: cli.Required = cli.positional("")  # JSONL file to write
+    pairs: cli.Positive = PAIRS  # how many pairs
+    seed: int = 0  # seed of the prompts
+
 
 # ---- the tasks: each gives (prompt, trace, gold), difficulty drawn inside ----------------------
 
@@ -106,39 +109,38 @@ def rows(count: int = PAIRS, seed: int = 0, is_test: bool = False) -> Iterator[d
         yield dict(prompt=prompt, ift=answer, reasoning=reasoning, family=family, gold=gold)
 
 
-def tokenizer() -> Tokenizer:
+def tokenizer() -> tokenizers.Tokenizer:
     """A byte-level BPE of under 512 ids that can write any text; <think> is one id as in Qwen3.
 
     Normaliser and splits are Qwen2's: transformers takes those for any model of type qwen2.
     """
-    words = (
-        "user assistant system boxed What Where Which Sort Ball is in it swap cup largest".split()
-    )
-    words += [*LETTERS, *"ABCD"]
-    bpe = Tokenizer(models.BPE())
-    bpe.normalizer = normalizers.NFC()
-    split = pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated")
+    words = "user assistant system boxed What Where Which Sort Ball is in it swap cup largest"
+    words = [*words.split(), *LETTERS, *"ABCD"]
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+    bpe.normalizer = tokenizers.normalizers.NFC()
+    split = pre_tokenizers.Split(tokenizers.Regex(QWEN_SPLIT), behavior="isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bpe.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    bpe.decoder = decoders.ByteLevel()
+    bpe.decoder = tokenizers.decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
-    bpe.train_from_iterator([word for w in words for word in (w, f" {w}")], trainer)
+    bpe.train_from_iterator([text for word in words for text in (word, f" {word}")], trainer)
     bpe.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    bpe.add_tokens([AddedToken(tag, normalized=False) for tag in ("<think>", "</think>")])
+    tags = ("<think>", "</think>")
+    bpe.add_tokens([tokenizers.AddedToken(tag, normalized=False) for tag in tags])
     return bpe
 
 
-def main():
-    parser = argparse.ArgumentParser(description="write the built-in teacher's pairs to a file")
-    parser.add_argument("out")
-    parser.add_argument("--pairs", type=int, default=PAIRS)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    with open(options.out, "w", encoding="utf-8") as file:
-        for row in rows(options.pairs, options.seed):
-            file.write(json.dumps(row) + "\n")
+# ---- python -m data.toy ------------------------------------------------------------------------
+
+
+@cli.run
+def main(arguments: list[str] | None = None):
+    o, _ = cli.parse(Options, arguments, __doc__)
+    cli.Problems(cli.check(o)).raise_any()
+    with open(o.out, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows(o.pairs, o.seed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -159,7 +159,7 @@ def test_wrong_columns_broken_files_and_no_files_are_told(chat, tmp_path):
     with pytest.raises(hub.UserError, match="instruction, output; expected prompt"):
         load_pairs(str(tmp_path / "a.jsonl"), chat, tmp_path / "cache")
     (tmp_path / "b.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(hub.UserError, match="not a Parquet file"):
+    with pytest.raises(hub.UserError, match="cannot be read to its end"):
         load_pairs(str(tmp_path / "b.parquet"), chat, tmp_path / "cache")
     whole = gzip.compress(json.dumps(row(0)).encode() * 100)
     (tmp_path / "c.jsonl.gz").write_bytes(whole[: len(whole) // 2])
@@ -207,7 +207,7 @@ def test_odd_files_are_told_or_read(chat, tmp_path):
     damaged = bytearray(pages.read_bytes())
     damaged[40:400] = b"x" * 360
     pages.write_bytes(damaged)
-    with pytest.raises(hub.UserError, match="not a Parquet file that can be read"):
+    with pytest.raises(hub.UserError, match="cannot be read to its end"):
         load_pairs(str(pages), chat, cache)
 
 

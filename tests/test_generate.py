@@ -113,8 +113,8 @@ def test_the_two_modes_differ_only_in_the_toggle(lively):
         off, on = (teacher.prompt(messages, thinking) for thinking in (False, True))
         assert off[: len(on)] == on
         assert teacher.tokenizer.decode(off[len(on) :]) == "<think>\n\n</think>\n\n"
-    assert teacher.sampling(alike=True)["ift"] == teacher.sampling(alike=True)["reasoning"]
-    assert teacher.sampling(alike=False)["ift"] != teacher.sampling(alike=False)["reasoning"]
+    assert teacher.sampling(same=True)["ift"] == teacher.sampling(same=True)["reasoning"]
+    assert teacher.sampling(same=False)["ift"] != teacher.sampling(same=False)["reasoning"]
 
 
 @real
@@ -160,7 +160,7 @@ def test_a_system_switch_is_rendered_by_the_teachers_own_template(lively, tmp_pa
     assert text == {False: head + "<think></think>", True: head + "<think>\n"}
     ids = teacher.prompt(user, True)  # the user's control token stays text
     assert ids.count(teacher.tokenizer.token_to_id("<|im_end|>")) == 0
-    assert teacher.opening() == "<think>\n"
+    assert teacher.reasoning_prefix() == "<think>\n"
     both = [{"role": "system", "content": "be brief"}, *user]
     assert "system|\n\nbe brief" in teacher.tokenizer.decode(teacher.prompt(both, False), False)
 
@@ -407,7 +407,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_from_there(undisturbed, tmp_pat
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     process = finish(start(*arguments, "--out", tmp_path / "pairs", preexec_fn=limit))
-    assert process.returncode == 1 and "goes on" in process.err and "Traceback" not in process.err
+    assert process.returncode == 1 and "resumes" in process.err and "Traceback" not in process.err
     kept = (tmp_path / "pairs/answers/00000.jsonl").read_bytes()
     assert kept.endswith(b"\n") and 4000 < len(kept) <= 5000
     process = finish(start(*arguments, "--out", tmp_path / "pairs"))
