@@ -6,13 +6,12 @@
     python study.py run --preset toy --controls sample-mean --seeds 0,1,2
 
 Writes to --out: a run folder for every trial, CORPUS/SCALE-ARM-sSEED; logs/; trials/ (each one's
-recipe and how it ended); times.jsonl; report/ (pareto.py's). The same command resumes what was
+recipe and how it ended); report/ (pareto.py's). The same command resumes what was
 interrupted, retries what failed, and redoes what changed, keeping the old in replaced/.
 """
 
 import fnmatch
 import itertools
-import json
 import os
 import re
 import shlex
@@ -156,8 +155,7 @@ def check(o: Options) -> cli.Problems:
     for word in cli.words(o.corpora) or ["(not given)"]:
         is_corpus = re.fullmatch(pattern, word)
         problems.add(not is_corpus, f"--corpora {word}: {sources}, a path or Hub id")
-    names = [word.partition("=")[0] for word in cli.words(o.corpora)]
-    is_unique = len(set(names)) == len(names)
+    is_unique = len(corpora(o)) == len(cli.words(o.corpora))
     problems.add(not is_unique, f"--corpora {o.corpora}: two corpora have the same name")
     asked = problems.attempt(evaluate.selected, o.benchmarks) or []
     is_missing = "c_code_summarization" in asked and not o.ccsd
@@ -180,15 +178,11 @@ def check(o: Options) -> cli.Problems:
     return problems
 
 
-def pairs_of(o: Options) -> dict[str, str]:
-    """{corpus: its pairs}: those of the paper, those given, or those that the teacher generates."""
-    pairs = {}
-    for word in cli.words(o.corpora):
-        name, _, source = word.partition("=")
-        pairs[name] = source or (CORPORA[name].data if name in CORPORA else name)
-        if o.teacher:
-            pairs[name] = f"{o.out}/pairs/{name}"
-    return pairs
+def corpora(o: Options) -> dict[str, str]:
+    """{corpus: its pairs, or the prompts for a teacher}."""
+    published = {name: corpus.data for name, corpus in CORPORA.items()}
+    words = [word.partition("=") for word in cli.words(o.corpora)]
+    return {name: source or published.get(name, name) for name, _, source in words}
 
 
 def grid(o: Options) -> list[Trial]:
@@ -196,9 +190,10 @@ def grid(o: Options) -> list[Trial]:
     trials = {}  # by name: an arm spelled twice is one
     seeds = dict.fromkeys(str(int(seed)) for seed in cli.words(o.seeds))
     axes = (["", *cli.words(o.controls)], cli.words(o.scales), cli.words(o.arms), seeds)
-    for (corpus, data), control, scale, word, seed in itertools.product(pairs_of(o).items(), *axes):
+    for (corpus, data), control, scale, word, seed in itertools.product(corpora(o).items(), *axes):
         spec, _, place = word.partition("@")
         arm, style, ratio = parse_arm(spec)
+        data = f"{o.out}/pairs/{corpus}" if o.teacher else data
         rates, same = SCALES[scale].lr, f"{data}-same-sampling"
         change = CONTROLS.get(control, {}).get(style, "").format(**rates, same=same)
         is_idle = control and change in ("", f"--lr {rates.get(style)}")
@@ -213,7 +208,7 @@ def grid(o: Options) -> list[Trial]:
         questions += shlex.split(o.evaluate)
         training, origin = train.parse(recipe)
         evaluation, _ = cli.parse(evaluate.Options, questions, evaluate.__doc__)
-        commands = [("train", *recipe), ("evaluate", *questions)]
+        commands = (("train", *recipe), ("evaluate", *questions))
         trials[name] = Trial(name, corpus, arm, control, commands, training, origin, evaluation)
     return list(trials.values())
 
@@ -224,22 +219,12 @@ def generations(o: Options) -> dict[str, tuple[str, ...]]:
     if "same-sampling" in cli.words(o.controls):
         samplings["-same-sampling"] = ["--same-sampling"]
     commands = {}
-    for word in cli.words(o.corpora) if o.teacher else ():
-        name, _, prompts = word.partition("=")
+    for corpus, prompts in corpora(o).items() if o.teacher else ():
         for suffix, flags in samplings.items():
-            folder = f"{o.out}/pairs/{name}{suffix}"
+            folder = f"{o.out}/pairs/{corpus}{suffix}"
             command = ["generate", "--teacher", o.teacher, "--prompts", prompts]
-            command += [*shlex.split(o.generate), *flags, "--out", folder]
-            commands[folder] = tuple(command)
+            commands[folder] = (*command, *shlex.split(o.generate), *flags, "--out", folder)
     return commands
-
-
-def commands_of(o: Options, trial: Trial) -> tuple[tuple[str, ...], ...]:
-    """What makes a trial: train.py, which ends at once if it has finished, then evaluate.py."""
-    training, evaluation = trial.commands
-    devices = trial.cost.devices
-    engines = ("--data-parallel", str(devices)) if o.gpus and devices > 1 else ()
-    return training, (*evaluation, *engines)
 
 
 # ---- run: all that is left to do --------------------------------------------------------------
@@ -266,8 +251,7 @@ def run(o: Options, trials: list[Trial]) -> int:
     left = [trial for trial in trials if not trial.problem and states[trial] != "done"]
     for trial in sorted(left, key=lambda trial: -sum(trial.cost.seconds)):
         log = Path(o.out, "logs", f"{trial.name}.log")
-        job = workers.Job(trial.name, commands_of(o, trial), trial.cost.devices, log)
-        jobs[job] = trial
+        jobs[workers.Job(trial.name, trial.commands, trial.cost.devices, log)] = trial
 
     def begin(job) -> str:
         trial = jobs[job]
@@ -286,23 +270,15 @@ def run(o: Options, trials: list[Trial]) -> int:
         elif outcome.problem:
             write_stamp(o, trial, "failed", outcome.problem)
         else:
-            write_stamp(o, trial, "done")
+            is_whole = states[trial] == "to do"  # nothing was done before
+            write_stamp(o, trial, "done", seconds=outcome.seconds if is_whole else None)
             shutil.rmtree(trial.folder / "checkpoints", ignore_errors=True)
-            if states[trial] == "to do":
-                note_time(o, trial, outcome.seconds)
         remaining = overview.time_left(o, trials)
         print(
             f"[{count:>3}/{len(trials)}] {trial.name:38} {result:>9}, {remaining} left", flush=True
         )
     print(f"in all {overview.clock(time.monotonic() - started)}\n")
     return report(o, trials)
-
-
-def note_time(o: Options, trial: Trial, seconds: float):
-    """Adds a line to times.jsonl, which holds what differs between two runs of one study."""
-    line = {"trial": trial.name, "seconds": seconds, "planned": sum(trial.cost.seconds)}
-    with open(Path(o.out, "times.jsonl"), "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
 
 
 def report(o: Options, trials: list[Trial]) -> int:
@@ -358,18 +334,8 @@ def print_commands(o: Options, trials: list[Trial]):
             print(f"{trial.name} cannot run: {trial.problem}", file=sys.stderr)
         else:
             gpus = o.gpus and trial.cost.devices
-            typed = [workers.typed(command, gpus) for command in commands_of(o, trial)]
-            print(" && ".join(map(shlex.join, typed)))
-
-
-def is_agreed() -> bool:
-    if not sys.stdin.isatty():
-        print("error: nothing was started; pass --yes to start without asking", file=sys.stderr)
-        return False
-    try:
-        return input("\nStart? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
+            lines = [shlex.join(workers.typed(command, gpus)) for command in trial.commands]
+            print(" && ".join(lines))
 
 
 @cli.run
@@ -391,14 +357,17 @@ def main(arguments: list[str] | None = None) -> int:
     if o.action == "report":
         return report(o, trials)
     if o.action == "status":
-        return print(overview.status(o, trials))
-    if o.action == "plan" and o.commands:
-        return print_commands(o, trials)
-    print(overview.plan(o, trials), flush=True)
-    if o.action == "plan":
+        print(overview.status(o, trials))
+    elif o.action == "plan" and o.commands:
+        print_commands(o, trials)
+    else:
+        print(overview.plan(o, trials), flush=True)
+    if o.action != "run":
         return 0
-    if not o.yes and not is_agreed():
-        return 2
+    if not o.yes:
+        print("\nStart? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise hub.UserError("nothing was started; pass --yes to start without asking")
     name = f"working-{zlib.crc32(o.only.encode()):08x}"  # others may work on other --only
     with files.exclusive(Path(o.out, name)):
         return run(o, trials)

@@ -37,6 +37,10 @@ class Cost:
     seconds: tuple[float, float]  # of training and evaluation on these devices, at an assumed speed
     is_estimate: bool  # from mean lengths, not from the pairs themselves
 
+    @property
+    def device_seconds(self) -> float:
+        return self.devices * sum(self.seconds)
+
 
 def cost_of(o, trial) -> Cost:
     """From the run's own plan where its pairs and base are on disk, else from mean lengths.
@@ -64,15 +68,12 @@ def cost_of(o, trial) -> Cost:
     samples = sum(lengths.values())
     tokens = sum(n * (p + a) for (_, p, a), n in lengths.items())
     devices, memory = placement(o, t, config, tokens / samples)
-    if o.gpus:
-        rate = devices * flops.PEAK[o.gpu] * o.mfu
-        seconds = (train["exact"] / rate, inference["exact"] / rate)
-    else:
-        steps = CORE["step"] * samples / t.batch
-        seconds = (
-            steps + train["exact"] / CORE["training"] / devices,
-            CORE["evaluation"] + inference["exact"] / CORE["decoding"] / devices,
-        )
+    gpu = flops.PEAK[o.gpu] * o.mfu
+    speed = dict(training=gpu, decoding=gpu, step=0.0, evaluation=0.0) if o.gpus else CORE
+    seconds = (
+        speed["step"] * samples / t.batch + train["exact"] / speed["training"] / devices,
+        speed["evaluation"] + inference["exact"] / speed["decoding"] / devices,
+    )
     disk = (2 if t.dtype == "bf16" or o.gpus else 4) * flops.parameters(config)
     disk += 8 * sum(n * (p + a) for (p, a), n in answers.items())  # text of answers and scores
     return Cost(samples, tokens, train, inference, devices, memory, disk, seconds, is_estimate)
@@ -80,10 +81,9 @@ def cost_of(o, trial) -> Cost:
 
 def teacher_flops(o, folders) -> dict:
     """FLOPs by method of a teacher's answers in both modes, for the pairs that do not exist yet."""
+    teacher = TEACHER  # the paper's: the shape of another is not known before its download
     if Path(o.teacher).is_dir():
         teacher = Config.from_pretrained(o.teacher, mixtures=True, flag="--teacher")
-    else:
-        teacher = TEACHER  # the paper's: the shape of another is not known before its download
     corpus = published("")
     missing = sum(not Path(folder, "manifest.json").is_file() for folder in folders)
     sizes = [(corpus.tokens("prompt"), corpus.tokens(answer)) for answer in ANSWERS]

@@ -1,16 +1,14 @@
 """What study.py shows of a study in 80 columns: its plan, its status, its results."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from operator import attrgetter
-from pathlib import Path
 
 import flops
 from common import cli
 from config import SCALES
 from sweep.cost import METHODS, fits, teacher_flops
-from sweep.trials import CHANGED, Trial, problem_of, progress, state_of
+from sweep.trials import CHANGED, Trial, problem_of, progress, read_stamp, state_of
 
 # ---- the plan: the grid and its cost ----------------------------------------------------------
 
@@ -31,47 +29,51 @@ def plan(o, trials: list[Trial]) -> str:
 
 
 def arm_row(o, seeds: list[Trial]) -> list:
-    total, need = total_of(seeds), seeds[0].cost.memory
-    gpus = f"{seeds[0].cost.devices}x" if o.gpus else ""
+    cost = seeds[0].cost
+    need = f"{cost.devices}x" * bool(o.gpus) + amount(round(cost.memory))
     return [
         f"{seeds[0].scale} {short(seeds[0].arm)}",
         len(seeds),
-        amount(total["samples"]),
-        amount(total["tokens"]),
-        power(total["train"]["exact"], 1),
-        power(total["answers"]["exact"], 1),
-        f"{total['hours'] * (1 if o.gpus else 60):,.1f}",
-        f"{gpus}{amount(round(need))}{'' if fits(o, need) else '!'}",
-        amount(total["disk"]),
+        amount(total(seeds, "samples")),
+        amount(total(seeds, "tokens")),
+        power(total(seeds, "train", "exact"), 1),
+        power(total(seeds, "answers", "exact"), 1),
+        f"{total(seeds, 'device_seconds') / (3600 if o.gpus else 60):,.1f}",
+        need if fits(o, cost.memory) else f"{need}!",
+        amount(total(seeds, "disk")),
     ]
 
 
 def totals(o, trials: list[Trial]) -> list[str]:
     """FLOPs by stage and in all, what is left to do, and by which assumptions."""
     states = {trial: state_of(o, trial) for trial in trials}
-    total = total_of(trials)
-    left = total_of(trial for trial in trials if states[trial] != "done")
-    stages = {"training, 3 x forward": total["train"], "evaluation": total["answers"]}
-    hours = left["hours"]
+    left = [trial for trial in trials if states[trial] != "done"]
+    seconds = total(left, "device_seconds")
+    stages = {
+        "training, 3 x forward": {m: total(trials, "train", m) for m in METHODS},
+        "evaluation": {m: total(trials, "answers", m) for m in METHODS},
+    }
     if o.teacher:
-        taught = teacher_flops(o, {trial.training.data for trial in trials})
-        stages["generation by the teacher"] = taught
-        hours += taught["exact"] / flops.PEAK[o.gpu] / o.mfu / 3600 if o.gpus else 0
+        teacher = teacher_flops(o, {trial.training.data for trial in trials})
+        stages["generation by the teacher"] = teacher
+        seconds += teacher["exact"] / flops.PEAK[o.gpu] / o.mfu if o.gpus else 0
     stages["total"] = {m: sum(stage[m] for stage in stages.values()) for m in METHODS}
     rows = [[name, *(power(stage[m], 3) for m in METHODS)] for name, stage in stages.items()]
-    lines = [*cli.table([[f"{len(trials)} runs", *METHODS], *rows]), ""]
-    lines.append(f"now {counts(states.values())}; {amount(left['disk'])}B of disk to write")
+    lines = cli.table([[f"{len(trials)} runs", *METHODS], *rows])
+    disk = amount(total(left, "disk"))
+    lines += ["", f"now {counts(states.values())}; {disk}B of disk to write"]
     if o.gpus:
+        hours, days = seconds / 3600, seconds / o.gpus / 86_400
         most = max(flops.parameters(SCALES[trial.scale].config) for trial in trials)
         lines += [
-            f"{hours:,.0f} GPU-hours are left, {hours / o.gpus / 24:,.1f} days on {o.gpus} GPU(s):"
-            f" exact FLOPs on {o.gpu}",
+            f"{hours:,.0f} GPU-hours are left, {days:,.1f} days on {o.gpus} GPU(s): exact FLOPs on"
+            f" {o.gpu}",
             f"at an assumed MFU of {o.mfu:.0%}, in decoding as well; not measured. The largest",
             f"student's checkpoints take {24 * most / 1e9:,.0f} GB while it trains; memory is an"
             " estimate.",
         ]
     else:
-        minutes = f"about {60 * hours / o.cores:,.0f} minutes on {o.cores} core(s)"
+        minutes = f"about {seconds / o.cores / 60:,.0f} minutes on {o.cores} core(s)"
         lines.append(f"{minutes}, at the speed of the machine in LOG.md")
     if not all(fits(o, trial.cost.memory) for trial in trials):
         size = f"{o.gpus} x {flops.MEMORY[o.gpu] / 1e9:.0f} GB"
@@ -82,13 +84,10 @@ def totals(o, trials: list[Trial]) -> list[str]:
     return lines
 
 
-def total_of(trials: Iterable[Trial]) -> dict:
-    costs = [trial.cost for trial in trials]
-    total = {name: sum(getattr(c, name) for c in costs) for name in ("samples", "tokens", "disk")}
-    for name in ("train", "answers"):
-        total[name] = {m: sum(getattr(cost, name)[m] for cost in costs) for m in METHODS}
-    total["hours"] = sum(cost.devices * sum(cost.seconds) for cost in costs) / 3600
-    return total
+def total(trials: list[Trial], name: str, method: str = "") -> float:
+    """The sum of a field of the trials' costs; method: of a field of FLOPs."""
+    values = [getattr(trial.cost, name) for trial in trials]
+    return sum(value[method] for value in values) if method else sum(values)
 
 
 # ---- how far it is, and what came out ---------------------------------------------------------
@@ -120,19 +119,15 @@ def results(trials: list[Trial], tables: dict[str, list[dict]]) -> str:
 
     tables: the rows of points and frontier that pareto.compare returns.
     """
-    means = {
-        name: [row for row in rows if row["name"] == "all"]
-        for name, rows in tables.items()
-        if name in ("points", "frontier")
-    }
-    best = {
-        row["arm"] for row in means["frontier"] if row["cost"] == "train" and row["on_frontier"]
-    }
-    points = {run: row for row in means["points"] for run in row["runs"].split("; ")}
+    frontier, points = (
+        [r for r in tables[name] if r["name"] == "all"] for name in ("frontier", "points")
+    )
+    best = {row["arm"] for row in frontier if row["cost"] == "train" and row["on_frontier"]}
+    by_run = {run: row for row in points for run in row["runs"].split("; ")}
 
     def cell(seeds: list[Trial]) -> str:
         for trial in seeds:
-            if row := points.get(trial.name) or points.get(trial.folder.name):
+            if row := by_run.get(trial.name) or by_run.get(trial.folder.name):
                 return f"{100 * row['accuracy']:.1f}{'*' if row['arm'] in best else ' '}"
         return ""
 
@@ -154,22 +149,15 @@ def by_scale_and_arm(trials: list[Trial], cell) -> list[str]:
 
 
 def time_left(o, trials: list[Trial]) -> str:
-    """The planned time of what is not done, corrected by what was measured of what is."""
-    left = sum(
-        trial.cost.devices * sum(trial.cost.seconds) * (1 - progress(trial))
-        for trial in trials
-        if state_of(o, trial) not in ("done", "failed")
-    )
-    measured = planned = 0.0
-    file = Path(o.out, "times.jsonl")
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:  # torn by a kill
-            continue
-        measured, planned = measured + row["seconds"], planned + row["planned"]
-    pace = measured / planned if planned else 1
-    return clock(left * pace / (o.gpus or o.cores))
+    """The planned time of what is not done, corrected by the measured time of what is."""
+    left = measured = planned = 0.0
+    for trial in trials:
+        state, seconds = state_of(o, trial), read_stamp(o, trial).get("seconds")
+        if state not in ("done", "failed"):
+            left += trial.cost.device_seconds * (1 - progress(trial))
+        elif trial.cost and seconds:
+            measured, planned = measured + seconds, planned + sum(trial.cost.seconds)
+    return clock(left * (measured / planned if planned else 1) / (o.gpus or o.cores))
 
 
 # ---- words and numbers --------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class Trial:
     corpus: str
     arm: str  # ift, reasoning, sequential-RHO or mixed-RHO
     control: str  # "": none
-    commands: list[tuple[str, ...]]  # ("train", argument, ...), ("evaluate", argument, ...)
+    commands: tuple[tuple[str, ...], ...]  # ("train", argument, ...), ("evaluate", argument, ...)
     training: train.Options  # what these commands say
     origin: dict  # of the options of training, as train.parse returns it
     evaluation: evaluate.Options
@@ -102,17 +102,18 @@ def stamp_file(o, trial: Trial) -> Path:
 
 
 def read_stamp(o, trial: Trial) -> dict:
-    """{state: begun, done or failed; problem; recipe}, or {} if it never began."""
+    """{state: begun, done or failed; problem; seconds; recipe}, or {} if it never began."""
     try:
         return json.loads(stamp_file(o, trial).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def write_stamp(o, trial: Trial, state: str, problem: str = ""):
+def write_stamp(o, trial: Trial, state: str, problem: str = "", seconds: float | None = None):
+    """seconds: that all of it took, where this is known."""
     file = stamp_file(o, trial)
     file.parent.mkdir(parents=True, exist_ok=True)
-    stamp = {"state": state, "problem": problem, "recipe": recipe(trial)}
+    stamp = {"state": state, "problem": problem, "seconds": seconds, "recipe": recipe(trial)}
     files.write_atomic(file, json.dumps(stamp, indent=2) + "\n")
 
 
@@ -141,11 +142,7 @@ def problem_of(o, trial: Trial) -> str:
 def set_aside(o, trial: Trial, state: str):
     """Moves what other options have made out of the way, to replaced/ in the study's folder."""
     scores = ["scores", "scores.json"]
-    stale = {
-        CHANGED["train"]: ["."],
-        CHANGED["answers"]: ["answers", *scores],
-        CHANGED["scores"]: scores,
-    }
+    stale = dict(zip(CHANGED.values(), (["."], ["answers", *scores], scores), strict=True))
     for path in [trial.folder / name for name in stale.get(state, ())]:
         if path.exists():
             place = Path(o.out, "replaced", path.relative_to(o.out))

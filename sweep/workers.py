@@ -98,18 +98,21 @@ def why(job: Job, code: int) -> str:
 
 
 def typed(command: tuple[str, ...], gpus: int = 0) -> list[str]:
-    """A command as one would type it; with more than one GPU, training is torchrun's."""
+    """A command as one would type it: on several GPUs under torchrun, or with an engine on each."""
     script, *arguments = command
     if script == "train" and gpus > 1:
         return ["torchrun", "--standalone", f"--nproc_per_node={gpus}", "train.py", *arguments]
+    if script == "evaluate" and gpus > 1:
+        arguments += ["--data-parallel", str(gpus)]
     return ["python", f"{script}.py", *arguments]
 
 
 def executable(command: tuple[str, ...], gpus: int) -> list[str]:
     """The same, with this interpreter and the script's path."""
-    launcher, *options, script = typed(command[:1], gpus)
+    launcher, *words = typed(command, gpus)
+    words[words.index(f"{command[0]}.py")] = str(ROOT / f"{command[0]}.py")
     module = ["-m", "torch.distributed.run"] if launcher == "torchrun" else []
-    return [sys.executable, *module, *options, str(ROOT / script), *command[1:]]
+    return [sys.executable, *module, *words]
 
 
 # ---- in the job's process ---------------------------------------------------------------------
