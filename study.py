@@ -80,6 +80,8 @@ SET_BY_THE_GRID = {
     "evaluate": ("--benchmarks", "--out"),
     "generate": ("--teacher", "--prompts", "--same-sampling", "--out"),
 }
+ARM = r"(?:(ift|reasoning)|(sequential|mixed)-(0?\.\d*[1-9]\d*))(?:@(.+))?"
+NAMED = r"\w[\w.-]*=.+"  # a corpus
 Scales = Annotated[str, OneOf(SCALES, several=True)]
 Controls = Annotated[str, OneOf(("", *CONTROLS), several=True)]
 
@@ -118,20 +120,6 @@ class Options:
 # ---- the grid ---------------------------------------------------------------------------------
 
 
-def parse_arm(text: str) -> tuple[str, str, list[str]]:
-    """(arm, format, options of train.py) of ift, reasoning, sequential-RHO or mixed-RHO."""
-    match = re.fullmatch(r"(ift|reasoning)|(sequential|mixed)-(0?\.\d*[1-9]\d*)", text)
-    if not match:
-        raise hub.UserError(
-            f"--arms {text or '(not given)'}: ift, reasoning, sequential-RHO or mixed-RHO with"
-            " rho between 0 and 1, like mixed-0.25"
-        )
-    if match[1]:
-        return text, text, []
-    ratio = f"{float(match[3]):g}"
-    return f"{match[2]}-{ratio}", match[2], ["--ratio", ratio]
-
-
 def is_at(place: str, scale: str, seed: str) -> bool:
     """Whether an arm's @PLACE is there: a scale, or a scale and seed, maybe with *."""
     return not place or any(fnmatch.fnmatch(x, place) for x in (scale, f"{scale}-s{seed}"))
@@ -139,29 +127,34 @@ def is_at(place: str, scale: str, seed: str) -> bool:
 
 def check(o: Options) -> cli.Problems:
     """What is wrong with the options, one line a case."""
-    problems = cli.Problems(cli.check(o))
-    for word in cli.words(o.arms) or [""]:
-        arm, _, place = word.partition("@")
-        problems.attempt(parse_arm, arm)
-        points = itertools.product(cli.words(o.scales), cli.words(o.seeds))
-        is_nowhere = place and not any(is_at(place, *point) for point in points)
-        message = f"--arms {word}: {place} is no SCALE or SCALE-sSEED of this grid"
-        problems.add(is_nowhere, message)
-    for seed in cli.words(o.seeds) or ["(not given)"]:
-        is_number = re.fullmatch(r"\d{1,18}", seed)
-        problems.add(not is_number, f"--seeds {seed}: whole numbers, like 0,1,2")
-    sources = "NAME=PROMPTS" if o.teacher else f"{', '.join(CORPORA)}, toy, or NAME=PAIRS"
-    pattern = r"\w[\w.-]*=.+" if o.teacher else rf"{'|'.join(CORPORA)}|toy|\w[\w.-]*=.+"
-    for word in cli.words(o.corpora) or ["(not given)"]:
-        is_corpus = re.fullmatch(pattern, word)
-        problems.add(not is_corpus, f"--corpora {word}: {sources}, a path or Hub id")
+    problems, names = cli.Problems(cli.check(o)), ", ".join(CORPORA)
+    lists = {
+        "arms": (
+            ARM,
+            "ift, reasoning, or sequential-RHO, mixed-RHO with rho from 0 to 1: mixed-0.25",
+        ),
+        "seeds": (r"\d{1,18}", "whole numbers, like 0,1,2"),
+        "corpora": (
+            rf"{names.replace(', ', '|')}|toy|{NAMED}",
+            f"{names}, toy, or NAME=PAIRS, a path or Hub id",
+        ),
+    }
+    if o.teacher:
+        lists["corpora"] = (NAMED, "with a teacher NAME=PROMPTS, a path or Hub id")
+    for name, (pattern, rule) in lists.items():
+        for word in cli.words(getattr(o, name)) or ["(not given)"]:
+            is_fine = re.fullmatch(pattern, word)
+            problems.add(not is_fine, f"--{name} {word}: {rule}")
     is_unique = len(corpora(o)) == len(cli.words(o.corpora))
     problems.add(not is_unique, f"--corpora {o.corpora}: two corpora have the same name")
+    for word in cli.words(o.arms):
+        points = itertools.product(cli.words(o.scales), cli.words(o.seeds))
+        is_somewhere = any(is_at(word.partition("@")[2], *point) for point in points)
+        problems.add(not is_somewhere, f"--arms {word}: @SCALE or @SCALE-sSEED is not in this grid")
     asked = problems.attempt(evaluate.selected, o.benchmarks) or []
-    is_missing = "c_code_summarization" in asked and not o.ccsd
-    is_missing = is_missing and not re.search("--(ccsd|data-dir)", o.evaluate)
-    message = f"--benchmarks {o.benchmarks}: c_code_summarization is {items.CCSD}"
-    problems.add(o.action == "run" and is_missing, message)
+    has_rows = o.ccsd or re.search("--(ccsd|data-dir)", o.evaluate)
+    if o.action == "run" and "c_code_summarization" in asked and not has_rows:
+        problems.append(f"--benchmarks {o.benchmarks}: c_code_summarization is {items.CCSD}")
     is_paired = "same-sampling" in cli.words(o.controls) and not o.teacher
     problems.add(is_paired, "--controls same-sampling: needs the --teacher that generates pairs")
     count = torch.cuda.device_count()
@@ -191,8 +184,9 @@ def grid(o: Options) -> list[Trial]:
     seeds = dict.fromkeys(str(int(seed)) for seed in cli.words(o.seeds))
     axes = (["", *cli.words(o.controls)], cli.words(o.scales), cli.words(o.arms), seeds)
     for (corpus, data), control, scale, word, seed in itertools.product(corpora(o).items(), *axes):
-        spec, _, place = word.partition("@")
-        arm, style, ratio = parse_arm(spec)
+        pure, mixture, rho, place = re.fullmatch(ARM, word).groups()
+        style, ratio = pure or mixture, [f"{float(rho):g}"] if rho else []
+        arm = "-".join([style, *ratio])
         data = f"{o.out}/pairs/{corpus}" if o.teacher else data
         rates, same = SCALES[scale].lr, f"{data}-same-sampling"
         change = CONTROLS.get(control, {}).get(style, "").format(**rates, same=same)
@@ -202,7 +196,8 @@ def grid(o: Options) -> list[Trial]:
         if is_idle or not is_chosen or not is_at(place, scale, seed):
             continue
         folder = f"{o.out}/{name}"
-        recipe = ["--scale", scale, "--format", style, "--data", data, "--seed", seed, *ratio]
+        recipe = ["--scale", scale, "--format", style, "--data", data, "--seed", seed]
+        recipe += ["--ratio", *ratio] if ratio else []
         recipe += ["--out", folder, "--show", "0", *shlex.split(f"{o.train} {change}")]
         questions = [folder, "--benchmarks", o.benchmarks, *(["--ccsd", o.ccsd] if o.ccsd else [])]
         questions += shlex.split(o.evaluate)
@@ -213,18 +208,25 @@ def grid(o: Options) -> list[Trial]:
     return list(trials.values())
 
 
-def generations(o: Options) -> dict[str, tuple[str, ...]]:
-    """{folder of pairs: the command that generates it}, in a study with a teacher."""
-    samplings = {"": []}
+def generations(o: Options) -> list[workers.Job]:
+    """The jobs that generate pairs, named by their folders, in a study with a teacher."""
+    samplings, jobs = {"": []}, []
     if "same-sampling" in cli.words(o.controls):
         samplings["-same-sampling"] = ["--same-sampling"]
-    commands = {}
     for corpus, prompts in corpora(o).items() if o.teacher else ():
         for suffix, flags in samplings.items():
             folder = f"{o.out}/pairs/{corpus}{suffix}"
             command = ["generate", "--teacher", o.teacher, "--prompts", prompts]
-            commands[folder] = (*command, *shlex.split(o.generate), *flags, "--out", folder)
-    return commands
+            command += [*shlex.split(o.generate), *flags, "--out", folder]
+            log = Path(o.out, "logs", f"{corpus}{suffix}-pairs.log")
+            jobs.append(workers.Job(folder, (tuple(command),), o.gpus or o.cores, log))
+    return jobs
+
+
+def job_of(o: Options, trial: Trial) -> workers.Job:
+    """train.py, which ends at once if it has finished, then evaluate.py."""
+    log = Path(o.out, "logs", f"{trial.name}.log")
+    return workers.Job(trial.name, trial.commands, trial.cost.devices, log)
 
 
 # ---- run: all that is left to do --------------------------------------------------------------
@@ -232,11 +234,7 @@ def generations(o: Options) -> dict[str, tuple[str, ...]]:
 
 def generate_pairs(o: Options, trials: list[Trial]):
     """Runs the teacher. Where it fails, so do the trials that need its pairs."""
-    jobs = []
-    for folder, command in generations(o).items():
-        log = Path(o.out, "logs", f"{Path(folder).name}-pairs.log")
-        jobs.append(workers.Job(folder, (command,), o.gpus or o.cores, log))
-    for outcome in workers.run(jobs, o.cores, o.gpus):
+    for outcome in workers.run(generations(o), o.cores, o.gpus):
         print(f"{outcome.job.name}: {outcome.problem or 'done'}", flush=True)
         for trial in trials:
             if outcome.problem and trial.training.data == outcome.job.name:
@@ -250,8 +248,7 @@ def run(o: Options, trials: list[Trial]) -> int:
     states, jobs = {trial: state_of(o, trial) for trial in trials}, {}
     left = [trial for trial in trials if not trial.problem and states[trial] != "done"]
     for trial in sorted(left, key=lambda trial: -sum(trial.cost.seconds)):
-        log = Path(o.out, "logs", f"{trial.name}.log")
-        jobs[workers.Job(trial.name, trial.commands, trial.cost.devices, log)] = trial
+        jobs[job_of(o, trial)] = trial
 
     def begin(job) -> str:
         trial = jobs[job]
@@ -319,23 +316,19 @@ def parse(arguments: list[str] | None) -> Options:
 
     o, _ = cli.parse(Options, joined, __doc__, layers)
     o.out = str(Path(o.out or f"runs/study-{o.preset}").expanduser())
-    is_linux = hasattr(os, "sched_getaffinity")
-    if o.cores is None:
-        o.cores = len(os.sched_getaffinity(0)) if is_linux else os.cpu_count()
+    available = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0)
+    o.cores = o.cores or len(available)
     return o
 
 
 def print_commands(o: Options, trials: list[Trial]):
     """One line a job, as one would type it."""
-    for command in generations(o).values():
-        print(shlex.join(workers.typed(command)))
+    for job in [*generations(o), *(job_of(o, trial) for trial in trials if trial.cost)]:
+        typed = [workers.typed(command, o.gpus and job.devices) for command in job.commands]
+        print(" && ".join(map(shlex.join, typed)))
     for trial in trials:
         if trial.problem:
             print(f"{trial.name} cannot run: {trial.problem}", file=sys.stderr)
-        else:
-            gpus = o.gpus and trial.cost.devices
-            lines = [shlex.join(workers.typed(command, gpus)) for command in trial.commands]
-            print(" && ".join(lines))
 
 
 @cli.run

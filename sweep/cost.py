@@ -176,12 +176,11 @@ def placement(o, t, config: Config, mean: float) -> tuple[int, float]:
         row = min(t.row_tokens, int(t.batch * mean) + 1)
         parts = flops.memory(config, row, 1, 4, recompute, 2**26)
         return 1 if flops.parameters(config) < 10**7 else o.cores, sum(parts.values())
-    ranks = 1
-    while True:
+    for ranks in (2**i for i in range(o.gpus.bit_length())):
         need = sum(flops.memory(config, t.row_tokens, ranks, 2, recompute).values())
-        if fits(o, need) or 2 * ranks > o.gpus:
-            return ranks, need
-        ranks *= 2
+        if fits(o, need):
+            break
+    return ranks, need
 
 
 def fits(o, need: float) -> bool:

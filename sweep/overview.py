@@ -65,13 +65,10 @@ def totals(o, trials: list[Trial]) -> list[str]:
     if o.gpus:
         hours, days = seconds / 3600, seconds / o.gpus / 86_400
         most = max(flops.parameters(SCALES[trial.scale].config) for trial in trials)
-        lines += [
-            f"{hours:,.0f} GPU-hours are left, {days:,.1f} days on {o.gpus} GPU(s): exact FLOPs on"
-            f" {o.gpu}",
-            f"at an assumed MFU of {o.mfu:.0%}, in decoding as well; not measured. The largest",
-            f"student's checkpoints take {24 * most / 1e9:,.0f} GB while it trains; memory is an"
-            " estimate.",
-        ]
+        lines.append(f"""\
+{hours:,.0f} GPU-hours are left, {days:,.1f} days on {o.gpus} GPU(s): exact FLOPs on {o.gpu}
+at an assumed MFU of {o.mfu:.0%}, in decoding as well; not measured. The largest
+student's checkpoints take {24 * most / 1e9:,.0f} GB while it trains; memory is an estimate.""")
     else:
         minutes = f"about {seconds / o.cores / 60:,.0f} minutes on {o.cores} core(s)"
         lines.append(f"{minutes}, at the speed of the machine in LOG.md")

@@ -71,24 +71,14 @@ def recipe(trial: Trial) -> dict:
     """All that a trial's weights, answers and scores depend on, except the code and the Hub."""
     t, e, student = trial.training, trial.evaluation, SCALES[trial.scale]
     names = evaluate.selected(e.benchmarks)
-    stages = {
-        "train": {
-            **{k: v for k, v in vars(t).items() if k not in setup.OF_THE_MACHINE},
-            "rates": student.lr,
-            "model": dataclasses.asdict(student.config) if t.init == "scratch" else None,
-            "base": identity(t.init),
-            "pairs": pairs_identity(t.data),
-        },
-        "answers": {
-            **{name: getattr(e, name) for name in evaluate.OF_THE_ANSWERS},
-            "rows": [identity(e.data_dir), identity(e.ccsd)],
-            "toy": identity("toy") if set(names) & set(TOY) else None,
-        },
-        "scores": {
-            "benchmarks": names,
-            **{name: getattr(e, name) for name in ("limit", "samples", "judge")},
-        },
-    }
+    weights = {k: v for k, v in vars(t).items() if k not in setup.OF_THE_MACHINE}
+    weights |= {"rates": student.lr, "base": identity(t.init), "pairs": pairs_identity(t.data)}
+    weights["model"] = dataclasses.asdict(student.config) if t.init == "scratch" else None
+    answers = {name: getattr(e, name) for name in evaluate.OF_THE_ANSWERS}
+    answers["rows"] = [identity(e.data_dir), identity(e.ccsd)]
+    answers["toy"] = identity("toy") if set(names) & set(TOY) else None
+    scores = {name: getattr(e, name) for name in ("limit", "samples", "judge")}
+    stages = {"train": weights, "answers": answers, "scores": {**scores, "benchmarks": names}}
     return json.loads(json.dumps(stages))  # tuples are lists, as in a stamp
 
 
