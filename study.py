@@ -127,30 +127,25 @@ def is_at(place: str, scale: str, seed: str) -> bool:
 
 def check(o: Options) -> cli.Problems:
     """What is wrong with the options, one line a case."""
-    problems, names = cli.Problems(cli.check(o)), ", ".join(CORPORA)
+    problems = cli.Problems(cli.check(o))
+    known = "|".join([*CORPORA, "toy"])
     lists = {
-        "arms": (
-            ARM,
-            "ift, reasoning, or sequential-RHO, mixed-RHO with rho from 0 to 1: mixed-0.25",
-        ),
+        "arms": (ARM, "ift, reasoning, sequential-RHO or mixed-RHO with 0 < RHO < 1, maybe @SCALE"),
         "seeds": (r"\d{1,18}", "whole numbers, like 0,1,2"),
-        "corpora": (
-            rf"{names.replace(', ', '|')}|toy|{NAMED}",
-            f"{names}, toy, or NAME=PAIRS, a path or Hub id",
-        ),
+        "corpora": (f"{known}|{NAMED}", f"{known} or NAME=PAIRS, a path or Hub id"),
     }
     if o.teacher:
-        lists["corpora"] = (NAMED, "with a teacher NAME=PROMPTS, a path or Hub id")
+        lists["corpora"] = (NAMED, "NAME=PROMPTS, a path or Hub id, since there is a teacher")
     for name, (pattern, rule) in lists.items():
         for word in cli.words(getattr(o, name)) or ["(not given)"]:
             is_fine = re.fullmatch(pattern, word)
             problems.add(not is_fine, f"--{name} {word}: {rule}")
     is_unique = len(corpora(o)) == len(cli.words(o.corpora))
     problems.add(not is_unique, f"--corpora {o.corpora}: two corpora have the same name")
-    for word in cli.words(o.arms):
+    for place in filter(None, (word.partition("@")[2] for word in cli.words(o.arms))):
         points = itertools.product(cli.words(o.scales), cli.words(o.seeds))
-        is_somewhere = any(is_at(word.partition("@")[2], *point) for point in points)
-        problems.add(not is_somewhere, f"--arms {word}: @SCALE or @SCALE-sSEED is not in this grid")
+        is_in_grid = any(is_at(place, *point) for point in points)
+        problems.add(not is_in_grid, f"--arms @{place}: no SCALE or SCALE-sSEED of this grid")
     asked = problems.attempt(evaluate.selected, o.benchmarks) or []
     has_rows = o.ccsd or re.search("--(ccsd|data-dir)", o.evaluate)
     if o.action == "run" and "c_code_summarization" in asked and not has_rows:
@@ -281,10 +276,11 @@ def run(o: Options, trials: list[Trial]) -> int:
 def report(o: Options, trials: list[Trial]) -> int:
     """Compares the trials that are done; the others are flagged, failed ones listed at the end."""
     states, flags = {trial: state_of(o, trial) for trial in trials}, Flags()
-    failed = {t.name: problem_of(o, t) for t in trials if states[t] == "failed"}
     for trial, state in states.items():
-        problem = f"failed: {failed[trial.name]}" if state == "failed" else f"not done: {state}"
         if state != "done":
+            problem = (
+                f"failed: {problem_of(o, trial)}" if state == "failed" else f"not done: {state}"
+            )
             flags.add(trial.name, problem, "left out")
     if done := [str(trial.folder) for trial in trials if states[trial] == "done"]:
         tables = pareto.compare(pareto.Options(runs=done, out=f"{o.out}/report"), flags)
@@ -293,9 +289,8 @@ def report(o: Options, trials: list[Trial]) -> int:
     else:
         counts = overview.counts(states.values())
         print(f"error: no trial of {o.out} is done with these options: {counts}", file=sys.stderr)
-    for name, problem in failed.items():
-        print(f"FAILED {name}: {problem}\n  its log: {o.out}/logs/{name}.log")
-    return int(bool(failed) or not done)
+    print(*overview.failures(o, trials), sep="\n")
+    return int("failed" in states.values() or not done)
 
 
 # ---- python study.py --------------------------------------------------------------------------
@@ -326,9 +321,7 @@ def print_commands(o: Options, trials: list[Trial]):
     for job in [*generations(o), *(job_of(o, trial) for trial in trials if trial.cost)]:
         typed = [workers.typed(command, o.gpus and job.devices) for command in job.commands]
         print(" && ".join(map(shlex.join, typed)))
-    for trial in trials:
-        if trial.problem:
-            print(f"{trial.name} cannot run: {trial.problem}", file=sys.stderr)
+    print(*overview.failures(o, trials), sep="\n", file=sys.stderr)
 
 
 @cli.run

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 from operator import attrgetter
+from pathlib import Path
 
 import flops
 from common import cli
@@ -22,26 +24,18 @@ def plan(o, trials: list[Trial]) -> str:
         rows = [[*heads, "memory", "disk"]]
         rows += [arm_row(o, seeds) for seeds in groups(members, "scale", "arm").values()]
         lines += [f"{title(section)}: {members[0].training.data}", *cli.table(rows), ""]
-    for trial in trials:
-        if trial.problem:
-            lines += [f"{trial.name} cannot run:", f"  {trial.problem}", ""]
-    return "\n".join([*lines, *totals(o, costed)])
+    return "\n".join([*lines, *totals(o, costed), *failures(o, trials)])
 
 
 def arm_row(o, seeds: list[Trial]) -> list:
     cost = seeds[0].cost
     need = f"{cost.devices}x" * bool(o.gpus) + amount(round(cost.memory))
-    return [
-        f"{seeds[0].scale} {short(seeds[0].arm)}",
-        len(seeds),
-        amount(total(seeds, "samples")),
-        amount(total(seeds, "tokens")),
-        power(total(seeds, "train", "exact"), 1),
-        power(total(seeds, "answers", "exact"), 1),
-        f"{total(seeds, 'device_seconds') / (3600 if o.gpus else 60):,.1f}",
-        need if fits(o, cost.memory) else f"{need}!",
-        amount(total(seeds, "disk")),
-    ]
+    need += "" if fits(o, cost.memory) else "!"
+    sizes = [amount(total(seeds, name)) for name in ("samples", "tokens")]
+    compute = [power(total(seeds, name, "exact"), 1) for name in ("train", "answers")]
+    time = total(seeds, "device_seconds") / (3600 if o.gpus else 60)
+    row = [f"{seeds[0].scale} {short(seeds[0].arm)}", len(seeds), *sizes, *compute, f"{time:,.1f}"]
+    return [*row, need, amount(total(seeds, "disk"))]
 
 
 def totals(o, trials: list[Trial]) -> list[str]:
@@ -49,16 +43,14 @@ def totals(o, trials: list[Trial]) -> list[str]:
     states = {trial: state_of(o, trial) for trial in trials}
     left = [trial for trial in trials if states[trial] != "done"]
     seconds = total(left, "device_seconds")
-    stages = {
-        "training, 3 x forward": {m: total(trials, "train", m) for m in METHODS},
-        "evaluation": {m: total(trials, "answers", m) for m in METHODS},
-    }
+    stages = {"training, 3 x forward": [total(trials, "train", m) for m in METHODS]}
+    stages["evaluation"] = [total(trials, "answers", m) for m in METHODS]
     if o.teacher:
         teacher = teacher_flops(o, {trial.training.data for trial in trials})
-        stages["generation by the teacher"] = teacher
+        stages["generation by the teacher"] = list(teacher.values())
         seconds += teacher["exact"] / flops.PEAK[o.gpu] / o.mfu if o.gpus else 0
-    stages["total"] = {m: sum(stage[m] for stage in stages.values()) for m in METHODS}
-    rows = [[name, *(power(stage[m], 3) for m in METHODS)] for name, stage in stages.items()]
+    stages["total"] = [sum(column) for column in zip(*stages.values(), strict=True)]
+    rows = [[name, *(power(value, 3) for value in values)] for name, values in stages.items()]
     lines = cli.table([[f"{len(trials)} runs", *METHODS], *rows])
     disk = amount(total(left, "disk"))
     lines += ["", f"now {counts(states.values())}; {disk}B of disk to write"]
@@ -105,10 +97,7 @@ def status(o, trials: list[Trial]) -> str:
     done = sum(state == "done" for state in states.values())
     lines = [*by_scale_and_arm(trials, cell), ""]
     lines.append(f"{done} of {len(trials)} done, about {time_left(o, trials)} left")
-    for trial, state in states.items():
-        if state == "failed":
-            lines.append(f"failed: {trial.name}: {problem_of(o, trial)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *failures(o, trials)])
 
 
 def results(trials: list[Trial], tables: dict[str, list[dict]]) -> str:
@@ -130,6 +119,12 @@ def results(trials: list[Trial], tables: dict[str, list[dict]]) -> str:
 
     head = "accuracy, mean of the families in per cent; * on the frontier of training FLOPs"
     return "\n".join([head, *by_scale_and_arm(trials, cell)])
+
+
+def failures(o, trials: list[Trial]) -> list[str]:
+    failed = [trial for trial in trials if state_of(o, trial) == "failed"]
+    logs = Path(o.out, "logs")
+    return [f"FAILED {t.name}: {problem_of(o, t)}\n  its log: {logs / t.name}.log" for t in failed]
 
 
 def by_scale_and_arm(trials: list[Trial], cell) -> list[str]:
@@ -162,10 +157,10 @@ def time_left(o, trials: list[Trial]) -> str:
 
 def groups(trials: list[Trial], *names: str) -> dict:
     """{value or values of these attributes: the trials that have them}, in order."""
-    groups = {}
+    members = {}
     for trial in trials:
-        groups.setdefault(attrgetter(*names)(trial), []).append(trial)
-    return groups
+        members.setdefault(attrgetter(*names)(trial), []).append(trial)
+    return members
 
 
 def counts(states: Iterable[str]) -> str:
@@ -193,8 +188,5 @@ def amount(count: int) -> str:
 
 
 def clock(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 86_400 else f"{seconds / 86_400:.1f} days"
+    """hours:minutes:seconds, after the number of days if there are any."""
+    return str(timedelta(seconds=round(seconds)))

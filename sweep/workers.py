@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 
+import torch
+
 from common.files import ROOT
 
 SCRIPTS = ("generate", "train", "evaluate")
@@ -97,22 +99,20 @@ def why(job: Job, code: int) -> str:
     return lines[-1] if lines else f"exit code {code}"
 
 
-def typed(command: tuple[str, ...], gpus: int = 0) -> list[str]:
+def typed(command, gpus: int = 0, python=("python",), torchrun=("torchrun",), folder=""):
     """A command as one would type it: on several GPUs under torchrun, or with an engine on each."""
     script, *arguments = command
     if script == "train" and gpus > 1:
-        return ["torchrun", "--standalone", f"--nproc_per_node={gpus}", "train.py", *arguments]
+        python = [*torchrun, "--standalone", f"--nproc_per_node={gpus}"]
     if script == "evaluate" and gpus > 1:
         arguments += ["--data-parallel", str(gpus)]
-    return ["python", f"{script}.py", *arguments]
+    return [*python, f"{folder}{script}.py", *arguments]
 
 
-def executable(command: tuple[str, ...], gpus: int) -> list[str]:
-    """The same, with this interpreter and the script's path."""
-    launcher, *words = typed(command, gpus)
-    words[words.index(f"{command[0]}.py")] = str(ROOT / f"{command[0]}.py")
-    module = ["-m", "torch.distributed.run"] if launcher == "torchrun" else []
-    return [sys.executable, *module, *words]
+def executable(command, gpus: int) -> list[str]:
+    """The same with this interpreter and the script's path."""
+    python = [sys.executable]
+    return typed(command, gpus, python, [*python, "-m", "torch.distributed.run"], f"{ROOT}/")
 
 
 # ---- in the job's process ---------------------------------------------------------------------
@@ -137,7 +137,8 @@ def work(job: Job, gpus: list[int] | None):
     for command in job.commands:
         print("$", shlex.join(typed(command, len(gpus or ()))), flush=True)
         if gpus is None:
-            code = call(command, job.devices)
+            torch.set_num_threads(job.devices)
+            code = importlib.import_module(command[0]).main(list(command[1:]))
         else:
             environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
             children.append(subprocess.Popen(executable(command, len(gpus)), env=environment))
@@ -156,11 +157,3 @@ def follow(children: list):
         for child in children:
             child.wait(PATIENCE)
     os._exit(1)
-
-
-def call(command: tuple[str, ...], threads: int) -> int:
-    import torch
-
-    torch.set_num_threads(threads)
-    script, *arguments = command
-    return importlib.import_module(script).main(arguments)
