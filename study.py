@@ -41,12 +41,9 @@ from sweep.trials import Trial, problem_of, set_aside, state_of, write_stamp
 
 # ---- presets: what a study is -----------------------------------------------------------------
 
-MIXES = ",".join(f"{order}-{rho}" for order in ("sequential", "mixed") for rho in (0.25, 0.5, 0.75))
-ALL = f"ift,reasoning,{MIXES}"
-TOY = {
-    "corpora": "toy", "scales": "toy-xs,toy-s,toy-m,toy-l,toy-xl", "seeds": "0,1",
-    "benchmarks": "toy", "evaluate": "--max-new 512",
-}  # fmt: skip
+ALL = "ift,reasoning,sequential-0.25,sequential-0.5,sequential-0.75,mixed-0.25,mixed-0.5,mixed-0.75"
+TOY = {"corpora": "toy", "scales": "toy-xs,toy-s,toy-m,toy-l,toy-xl", "seeds": "0,1",
+       "benchmarks": "toy", "evaluate": "--max-new 512"}  # fmt: skip
 PAPER = {"corpora": "general,math", "scales": "0.5b,1.5b,3b,7b,14b", "arms": ALL, "gpus": 8}
 SMALL = {"scales": "0.5b,1.5b", "arms": "ift,reasoning", "gpus": 1}
 PRESETS = {
@@ -205,16 +202,15 @@ def grid(o: Options) -> list[Trial]:
 
 def generations(o: Options) -> list[workers.Job]:
     """The jobs that generate pairs, named by their folders, in a study with a teacher."""
-    samplings, jobs = {"": []}, []
-    if "same-sampling" in cli.words(o.controls):
-        samplings["-same-sampling"] = ["--same-sampling"]
+    is_paired, jobs = "same-sampling" in cli.words(o.controls), []
     for corpus, prompts in corpora(o).items() if o.teacher else ():
-        for suffix, flags in samplings.items():
+        for suffix in ("", "-same-sampling") if is_paired else ("",):
             folder = f"{o.out}/pairs/{corpus}{suffix}"
             command = ["generate", "--teacher", o.teacher, "--prompts", prompts]
-            command += [*shlex.split(o.generate), *flags, "--out", folder]
+            command += [*shlex.split(o.generate), *(["--same-sampling"] if suffix else [])]
             log = Path(o.out, "logs", f"{corpus}{suffix}-pairs.log")
-            jobs.append(workers.Job(folder, (tuple(command),), o.gpus or o.cores, log))
+            commands = ((*command, "--out", folder),)
+            jobs.append(workers.Job(folder, commands, o.gpus or o.cores, log))
     return jobs
 
 
@@ -266,9 +262,8 @@ def run(o: Options, trials: list[Trial]) -> int:
             write_stamp(o, trial, "done", seconds=outcome.seconds if is_whole else None)
             shutil.rmtree(trial.folder / "checkpoints", ignore_errors=True)
         remaining = overview.time_left(o, trials)
-        print(
-            f"[{count:>3}/{len(trials)}] {trial.name:38} {result:>9}, {remaining} left", flush=True
-        )
+        line = f"[{count:>3}/{len(trials)}] {trial.name:38} {result:>9}, {remaining} left"
+        print(line, flush=True)
     print(f"in all {overview.clock(time.monotonic() - started)}\n")
     return report(o, trials)
 
@@ -289,7 +284,8 @@ def report(o: Options, trials: list[Trial]) -> int:
     else:
         counts = overview.counts(states.values())
         print(f"error: no trial of {o.out} is done with these options: {counts}", file=sys.stderr)
-    print(*overview.failures(o, trials), sep="\n")
+    for line in overview.failures(o, trials):
+        print(line)
     return int("failed" in states.values() or not done)
 
 
@@ -321,7 +317,8 @@ def print_commands(o: Options, trials: list[Trial]):
     for job in [*generations(o), *(job_of(o, trial) for trial in trials if trial.cost)]:
         typed = [workers.typed(command, o.gpus and job.devices) for command in job.commands]
         print(" && ".join(map(shlex.join, typed)))
-    print(*overview.failures(o, trials), sep="\n", file=sys.stderr)
+    for line in overview.failures(o, trials):
+        print(line, file=sys.stderr)
 
 
 @cli.run

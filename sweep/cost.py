@@ -59,14 +59,12 @@ def cost_of(o, trial) -> Cost:
     else:
         config, lengths = true_lengths(setup.prepare(t, trial.origin))
     answers = answers_like(lengths, answer_count(trial))
-    train, inference = dict.fromkeys(METHODS, 0), dict.fromkeys(METHODS, 0)
-    for m in METHODS:
-        for (_, p, a), n in lengths.items():
-            train[m] += n * flops.train(config, [p + a], [a], method=m)
-        for (p, a), n in answers.items():
-            inference[m] += n * flops.inference(config, p, a, m)
+    trained = [(n, [p + a], [a]) for (_, p, a), n in lengths.items()]
+    train = {m: sum(n * flops.train(config, *x, method=m) for n, *x in trained) for m in METHODS}
+    asked = [(n, p, a) for (p, a), n in answers.items()]
+    inference = {m: sum(n * flops.inference(config, *x, m) for n, *x in asked) for m in METHODS}
     samples = sum(lengths.values())
-    tokens = sum(n * (p + a) for (_, p, a), n in lengths.items())
+    tokens = sum(n * length for n, [length], _ in trained)
     devices, memory = placement(o, t, config, tokens / samples)
     gpu = flops.PEAK[o.gpu] * o.mfu
     speed = dict(training=gpu, decoding=gpu, step=0.0, evaluation=0.0) if o.gpus else CORE
@@ -75,7 +73,7 @@ def cost_of(o, trial) -> Cost:
         speed["evaluation"] + inference["exact"] / speed["decoding"] / devices,
     )
     disk = (2 if t.dtype == "bf16" or o.gpus else 4) * flops.parameters(config)
-    disk += 8 * sum(n * (p + a) for (p, a), n in answers.items())  # text of answers and scores
+    disk += 8 * sum(n * (p + a) for n, p, a in asked)  # text of answers and scores
     return Cost(samples, tokens, train, inference, devices, memory, disk, seconds, is_estimate)
 
 
@@ -85,12 +83,10 @@ def teacher_flops(o, folders) -> dict:
     if Path(o.teacher).is_dir():
         teacher = Config.from_pretrained(o.teacher, mixtures=True, flag="--teacher")
     corpus = published("")
-    missing = sum(not Path(folder, "manifest.json").is_file() for folder in folders)
     sizes = [(corpus.tokens("prompt"), corpus.tokens(answer)) for answer in ANSWERS]
-    return {
-        m: missing * corpus.pairs * sum(flops.inference(teacher, p, a, m) for p, a in sizes)
-        for m in METHODS
-    }
+    missing = [folder for folder in folders if not Path(folder, "manifest.json").is_file()]
+    count = len(missing) * corpus.pairs
+    return {m: count * sum(flops.inference(teacher, *x, m) for x in sizes) for m in METHODS}
 
 
 # ---- lengths: {(answer, prompt tokens, answer tokens): samples} ---------------------------------

@@ -65,9 +65,8 @@ student's checkpoints take {24 * most / 1e9:,.0f} GB while it trains; memory is 
         minutes = f"about {seconds / o.cores / 60:,.0f} minutes on {o.cores} core(s)"
         lines.append(f"{minutes}, at the speed of the machine in LOG.md")
     if not all(fits(o, trial.cost.memory) for trial in trials):
-        size = f"{o.gpus} x {flops.MEMORY[o.gpu] / 1e9:.0f} GB"
-        fixes = 'another --gpu, more --gpus, --train "--max-len 8192"'
-        lines.append(f"! does not fit {size}: {fixes}")
+        size = f"! does not fit {o.gpus} x {flops.MEMORY[o.gpu] / 1e9:.0f} GB"
+        lines.append(f'{size}: another --gpu, more --gpus, --train "--max-len 8192"')
     if any(trial.cost.is_estimate for trial in trials):
         lines.append("samples have the mean lengths of their corpus; pairs on disk are counted")
     return lines
@@ -105,10 +104,9 @@ def results(trials: list[Trial], tables: dict[str, list[dict]]) -> str:
 
     tables: the rows of points and frontier that pareto.compare returns.
     """
-    frontier, points = (
-        [r for r in tables[name] if r["name"] == "all"] for name in ("frontier", "points")
-    )
-    best = {row["arm"] for row in frontier if row["cost"] == "train" and row["on_frontier"]}
+    points = [row for row in tables["points"] if row["name"] == "all"]
+    frontier = [row for row in tables["frontier"] if row["name"] == "all" and row["on_frontier"]]
+    best = {row["arm"] for row in frontier if row["cost"] == "train"}
     by_run = {run: row for row in points for run in row["runs"].split("; ")}
 
     def cell(seeds: list[Trial]) -> str:

@@ -116,8 +116,8 @@ def state_of(o, trial: Trial) -> str:
     now = recipe(trial)
     changed = [name for stage, name in CHANGED.items() if before["recipe"].get(stage) != now[stage]]
     is_trained = (trial.folder / "summary.json").is_file()
-    is_to_ask = changed or before["state"] != "done"
-    if is_trained and is_to_ask and not (trial.folder / "model").is_dir():
+    is_asked = before["state"] == "done" and not changed
+    if is_trained and not is_asked and not (trial.folder / "model").is_dir():
         return CHANGED["train"]
     if changed:
         return changed[0]
@@ -142,14 +142,12 @@ def set_aside(o, trial: Trial, state: str):
 
 
 def progress(trial: Trial) -> float:
-    """The share of a trial's time that is spent, by the work on disk and its planned cost."""
-    if not trial.cost:
-        return 0.0
-    folder, training_share = trial.folder, trial.cost.seconds[0] / sum(trial.cost.seconds)
-    try:
-        steps = json.loads((folder / "config.json").read_text(encoding="utf-8"))["plan"]["steps"]
-        done = (folder / "metrics.jsonl").read_bytes().count(b"\n") / steps
-        answers = sum(file.read_bytes().count(b"\n") for file in folder.glob("answers/*.jsonl"))
-    except (OSError, ValueError, KeyError):
-        return 0.0
-    return training_share * done + (1 - training_share) * min(1, answers / answer_count(trial))
+    """The share of a trial's planned time that is spent, by the lines that it has written."""
+
+    def lines(pattern: str) -> int:
+        return sum(file.read_bytes().count(b"\n") for file in trial.folder.glob(pattern))
+
+    training, evaluation = trial.cost.seconds
+    training *= min(1, lines("metrics.jsonl") * trial.training.batch / trial.cost.samples)
+    evaluation *= min(1, lines("answers/*.jsonl") / answer_count(trial))
+    return (training + evaluation) / sum(trial.cost.seconds)

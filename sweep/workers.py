@@ -151,9 +151,8 @@ def work(job: Job, gpus: list[int] | None):
 def follow(children: list):
     """Ends this process when the one that started it has ended, however it did."""
     connection.wait([multiprocessing.parent_process().sentinel])
-    for child in children:
-        child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        for child in children:
+        for child in children:  # all but the last have ended
+            child.terminate()
             child.wait(PATIENCE)
     os._exit(1)
