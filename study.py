@@ -79,8 +79,6 @@ SET_BY_THE_GRID = {
 }
 ARM = r"(?:(ift|reasoning)|(sequential|mixed)-(0?\.\d*[1-9]\d*))(?:@(.+))?"
 NAMED = r"\w[\w.-]*=.+"  # a corpus
-Scales = Annotated[str, OneOf(SCALES, several=True)]
-Controls = Annotated[str, OneOf(("", *CONTROLS), several=True)]
 
 
 @dataclass
@@ -91,12 +89,14 @@ class Options:
     out: str | None = None  # folder of the study (default: runs/study-PRESET)
     # the grid; lists have commas
     corpora: str = "general"  # general, math, toy or NAME=PAIRS (default: by preset, or general)
-    scales: Scales = ""  # rows of config.SCALES (default: by preset)
+    scales: Annotated[str, OneOf(SCALES, several=True)] = ""  # students (default: by preset)
     arms: str = (
         ""  # ift, reasoning, sequential-RHO, mixed-RHO; @SCALE: only there (default: preset)
     )
     seeds: str = "0"  # of data order and weights (default: by preset, or 0)
-    controls: Controls = ""  # trials in addition to the arms: rows of study.CONTROLS
+    controls: Annotated[str, OneOf(("", *CONTROLS), several=True)] = (
+        ""  # further trials (see README)
+    )
     benchmarks: str = "all"  # as evaluate.py takes them (default: by preset, or all)
     only: str = ""  # names of trials, with *: "general/7b-*,*-s1" (default: all)
     # options passed on to the scripts
@@ -225,11 +225,11 @@ def job_of(o: Options, trial: Trial) -> workers.Job:
 
 def generate_pairs(o: Options, trials: list[Trial]):
     """Runs the teacher. Where it fails, so do the trials that need its pairs."""
-    for outcome in workers.run(generations(o), o.cores, o.gpus):
-        print(f"{outcome.job.name}: {outcome.problem or 'done'}", flush=True)
+    for job in workers.run(generations(o), o.cores, o.gpus):
+        print(f"{job.name}: {job.problem or 'done'}", flush=True)
         for trial in trials:
-            if outcome.problem and trial.training.data == outcome.job.name:
-                trial.problem = f"its pairs: {outcome.problem}"
+            if job.problem and trial.training.data == job.name:
+                trial.problem = f"its pairs: {job.problem}"
 
 
 def run(o: Options, trials: list[Trial]) -> int:
@@ -250,16 +250,16 @@ def run(o: Options, trials: list[Trial]) -> int:
         return ""
 
     count = sum(state == "done" for state in states.values())
-    for outcome in workers.run(list(jobs), o.cores, o.gpus, begin):
-        trial, count = jobs[outcome.job], count + 1
-        result = "FAILED" if outcome.problem else overview.clock(outcome.seconds)
-        if outcome.problem == "elsewhere":  # another process works on it, and stamps it
-            result = "elsewhere"
-        elif outcome.problem:
-            write_stamp(o, trial, "failed", outcome.problem)
+    for job in workers.run(list(jobs), o.cores, o.gpus, begin):
+        trial, count = jobs[job], count + 1
+        result = "FAILED" if job.problem else overview.clock(job.seconds)
+        if job.problem == "elsewhere":  # another process works on it, and stamps it
+            result = job.problem
+        elif job.problem:
+            write_stamp(o, trial, "failed", job.problem)
         else:
             is_whole = states[trial] == "to do"  # nothing was done before
-            write_stamp(o, trial, "done", seconds=outcome.seconds if is_whole else None)
+            write_stamp(o, trial, "done", seconds=job.seconds if is_whole else None)
             shutil.rmtree(trial.folder / "checkpoints", ignore_errors=True)
         remaining = overview.time_left(o, trials)
         line = f"[{count:>3}/{len(trials)}] {trial.name:38} {result:>9}, {remaining} left"
@@ -312,13 +312,14 @@ def parse(arguments: list[str] | None) -> Options:
     return o
 
 
-def print_commands(o: Options, trials: list[Trial]):
+def print_commands(o: Options, trials: list[Trial]) -> int:
     """One line a job, as one would type it."""
     for job in [*generations(o), *(job_of(o, trial) for trial in trials if trial.cost)]:
         typed = [workers.typed(command, o.gpus and job.devices) for command in job.commands]
         print(" && ".join(map(shlex.join, typed)))
     for line in overview.failures(o, trials):
         print(line, file=sys.stderr)
+    return 0
 
 
 @cli.run
@@ -339,12 +340,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     if o.action == "report":
         return report(o, trials)
-    if o.action == "status":
-        print(overview.status(o, trials))
-    elif o.action == "plan" and o.commands:
-        print_commands(o, trials)
-    else:
-        print(overview.plan(o, trials), flush=True)
+    if o.action == "plan" and o.commands:
+        return print_commands(o, trials)
+    show = overview.status if o.action == "status" else overview.plan
+    print(show(o, trials), flush=True)
     if o.action != "run":
         return 0
     if not o.yes:

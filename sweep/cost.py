@@ -68,10 +68,8 @@ def cost_of(o, trial) -> Cost:
     devices, memory = placement(o, t, config, tokens / samples)
     gpu = flops.PEAK[o.gpu] * o.mfu
     speed = dict(training=gpu, decoding=gpu, step=0.0, evaluation=0.0) if o.gpus else CORE
-    seconds = (
-        speed["step"] * samples / t.batch + train["exact"] / speed["training"] / devices,
-        speed["evaluation"] + inference["exact"] / speed["decoding"] / devices,
-    )
+    training = speed["step"] * samples / t.batch + train["exact"] / speed["training"] / devices
+    seconds = training, speed["evaluation"] + inference["exact"] / speed["decoding"] / devices
     disk = (2 if t.dtype == "bf16" or o.gpus else 4) * flops.parameters(config)
     disk += 8 * sum(n * (p + a) for n, p, a in asked)  # text of answers and scores
     return Cost(samples, tokens, train, inference, devices, memory, disk, seconds, is_estimate)

@@ -52,8 +52,7 @@ def totals(o, trials: list[Trial]) -> list[str]:
     stages["total"] = [sum(column) for column in zip(*stages.values(), strict=True)]
     rows = [[name, *(power(value, 3) for value in values)] for name, values in stages.items()]
     lines = cli.table([[f"{len(trials)} runs", *METHODS], *rows])
-    disk = amount(total(left, "disk"))
-    lines += ["", f"now {counts(states.values())}; {disk}B of disk to write"]
+    lines += ["", f"now {counts(states.values())}; {amount(total(left, 'disk'))}B of disk to write"]
     if o.gpus:
         hours, days = seconds / 3600, seconds / o.gpus / 86_400
         most = max(flops.parameters(SCALES[trial.scale].config) for trial in trials)

@@ -53,8 +53,7 @@ def identity(path: str | None):
         return hashlib.sha256(Path(toy.__file__).read_bytes()).hexdigest()
     root = Path(path).expanduser()
     members = [root] if root.is_file() else sorted(root.rglob("*"))
-    stats = [(str(file), file.stat()) for file in members if file.is_file()]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in members if f.is_file()]
 
 
 def pairs_identity(data: str):

@@ -29,26 +29,22 @@ SCRIPTS = ("generate", "train", "evaluate")
 PATIENCE = 120  # seconds that a terminated job has to save its state
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Job:
     name: str
     commands: tuple[tuple[str, ...], ...]  # (script, argument, ...) one after the other
     devices: int  # cores or GPUs
     log: Path
+    # of a job that has ended
+    problem: str = ""  # "" if every command succeeded
+    seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Outcome:
-    job: Job
-    problem: str  # "" if every command succeeded
-    seconds: float
-
-
-def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Outcome]:
+def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Job]:
     """Runs the jobs in order of the list, as many at once as there are devices for.
 
     begin(job): called right before a job starts; returns why it must not start, or "".
-    Yields outcomes as jobs end. Ctrl-C and SIGTERM are passed on to the jobs, which save their
+    Yields the jobs as they end. Ctrl-C and SIGTERM are passed on to the jobs, which save their
     state; if this process is killed, the jobs end at once.
     """
     path = filter(None, (str(ROOT), os.getenv("PYTHONPATH")))
@@ -63,8 +59,9 @@ def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Outc
                 if job.devices > len(idle):
                     continue
                 waiting.remove(job)
-                if problem := begin(job):
-                    yield Outcome(job, problem, 0.0)
+                job.problem = begin(job)
+                if job.problem:
+                    yield job
                     continue
                 devices, idle = idle[: job.devices], idle[job.devices :]
                 process = context.Process(target=work, args=(job, devices if gpus else None))
@@ -74,8 +71,9 @@ def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Outc
                 process, job, devices, started = running.pop(sentinel)
                 process.join()
                 idle = sorted([*idle, *devices])
-                problem = why(job, process.exitcode) if process.exitcode else ""
-                yield Outcome(job, problem, time.monotonic() - started)
+                job.problem = why(job, process.exitcode) if process.exitcode else ""
+                job.seconds = time.monotonic() - started
+                yield job
     finally:
         for process, *_ in running.values():
             process.terminate()
