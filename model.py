@@ -3,13 +3,12 @@
     model = load("Qwen/Qwen2.5-0.5B")                        # or a local folder; save(model, path)
     logits = model(ids, cu_seqlens)                          # ids [T], cu_seqlens [N+1] -> [T, V]
     loss = model(ids, cu_seqlens, targets)                   # summed; -100 = no loss
-    answers = greedy(model, [prompt_ids], 100, stop_ids, ids_in_use)  # one by one
 
 Parameter names are Hugging Face's, so weights go in and out unchanged.
-T tokens, N documents, n sequences decoded, H query heads, K key/value heads, D head width,
-d model width, V vocabulary.
+T tokens, N documents, H query heads, K key/value heads, D head width, d model width, V vocabulary.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -61,15 +60,12 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(D, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(D, config.rms_norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, rope, documents: Documents | None, cache=None) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], context) -> Tensor:
         q = self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.head_dim)))  # [T, H, D]
         k = self.k_norm(self.k_proj(x).unflatten(-1, (-1, self.head_dim)))  # [T, K, D]
         v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))
         q, k = (x.to(v.dtype) for x in rotate(q, k, *rope))
-        if cache is not None:
-            cache.write(k, v)
-        mixed = attention(q, k, v, documents) if documents is not None else cache.attend(q)
-        return self.o_proj(mixed.flatten(-2))
+        return self.o_proj(context.attend(q, k, v).flatten(-2))
 
 
 class MLP(nn.Module):
@@ -83,6 +79,13 @@ class MLP(nn.Module):
         return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
 
 
+class PackedRow(Documents):
+    """The context of a packed row's tokens: each sees its own document, up to itself."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attention(q, k, v, self)
+
+
 class Block(nn.Module):
     recompute = False  # activation checkpointing: the backward pass runs the block again
 
@@ -93,15 +96,17 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, rope, documents: Documents | None, cache=None) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], context) -> Tensor:
+        """x [T, d] -> [T, d]. context.attend(q, k, v) says what a token sees: PackedRow, or a part
+        of engine/cache.py's Cache."""
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self.compute, x, rope, documents, use_reentrant=False)
-        return self.compute(x, rope, documents, cache)
+            return checkpoint(self.compute, x, rope, context, use_reentrant=False)
+        return self.compute(x, rope, context)
 
-    def compute(self, x: Tensor, rope, documents: Documents | None, cache=None) -> Tensor:
-        mixed = self.self_attn(self.input_layernorm(x), rope, documents, cache)
-        normal, x = self.post_attention_layernorm(x, mixed)
-        return x + self.mlp(normal)
+    def compute(self, x: Tensor, rope: tuple[Tensor, Tensor], context) -> Tensor:
+        mixed = self.self_attn(self.input_layernorm(x), rope, context)
+        normalised, x = self.post_attention_layernorm(x, mixed)
+        return x + self.mlp(normalised)
 
 
 class Transformer(nn.Module):
@@ -127,12 +132,15 @@ class Transformer(nn.Module):
         tied = self.config.tie_word_embeddings
         return (self.model.embed_tokens if tied else self.lm_head).weight
 
-    def hidden(self, ids: Tensor, positions: Tensor, documents=None, caches=None) -> Tensor:
-        """The head's input [T, d] for tokens ids [T] at positions [T] of their documents."""
+    def hidden(self, ids: Tensor, positions: Tensor, contexts) -> Tensor:
+        """The head's input [T, d] for tokens ids [T] at positions [T] of their documents.
+
+        contexts: an iterable of what each block's tokens see; see Block.forward.
+        """
         x = self.model.embed_tokens(ids)
         rope = rope_tables(self.config, positions)
-        for i, block in enumerate(self.model.layers):
-            x = block(x, rope, documents, caches[i] if caches else None)
+        for block, context in zip(self.model.layers, contexts, strict=False):
+            x = block(x, rope, context)
         return self.model.norm(x)
 
     def forward(
@@ -148,8 +156,8 @@ class Transformer(nn.Module):
         the token to predict at each place or -100 for no loss; weights [T] fp32 multiply losses.
         A row without targets gives exactly 0.
         """
-        documents = Documents(cu_seqlens, len(ids))
-        x = self.hidden(ids, documents.positions, documents)
+        row = PackedRow(cu_seqlens, len(ids))
+        x = self.hidden(ids, row.positions, itertools.repeat(row))
         if targets is None:
             return F.linear(x, self.head)
         answer = (targets != -100).nonzero()[:, 0]
@@ -164,81 +172,83 @@ def initialise(model: Transformer, seed: int) -> Transformer:
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        mine = parallel.local(parameter).detach()
+        rows = parallel.local_shard(parameter).detach()
         if name.endswith("norm.weight"):
-            mine.fill_(1)
+            rows.fill_(1)
         elif name.endswith("bias"):
-            mine.zero_()
+            rows.zero_()
         else:
             noise = torch.randn(parameter.shape, generator=generator)
-            mine.copy_(noise[slice(*parallel.span(parameter))] * model.config.hidden_size**-0.5)
+            start, stop = parallel.shard_bounds(parameter)
+            rows.copy_(noise[start:stop] * model.config.hidden_size**-0.5)
     return model
 
 
 # ---- weights in and out ---------------------------------------------------------------------
 
 
-def build(config: Config, device="cpu", dtype=torch.float32, before_memory=None) -> Transformer:
-    """A Transformer with uninitialised weights: made on the meta device, then given memory.
-
-    before_memory(model): called in between, where sharding makes the memory this rank's share.
-    """
+def build(config: Config, device="cpu", dtype=torch.float32) -> Transformer:
+    """A Transformer with uninitialised weights, which are not computed twice: meta device first."""
     with torch.device("meta"):
         model = Transformer(config).to(dtype)
-    if before_memory:
-        before_memory(model)
     return model.to_empty(device=device)
 
 
-def load(path: str | Path, device="cpu", dtype=torch.float32, before_memory=None) -> Transformer:
-    """The model of a Hugging Face folder or Hub id: safetensors, in one file or sharded.
+def load(path: str | Path, device="cpu", dtype=torch.float32) -> Transformer:
+    """The model of a Hugging Face folder or Hub id. Raises as load_weights does."""
+    folder = hub.fetch(str(path), files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))
+    model = build(Config.from_pretrained(folder), device, dtype)
+    load_weights(model, folder)
+    return model
 
-    Of a sharded model (before_memory) each rank reads only its own rows. Raises hub.UserError for
-    missing files, and for tensors that are missing, unknown or misshapen.
+
+def load_weights(model: Transformer, path: str | Path):
+    """Fills the parameters from safetensors, in one file or several; each rank reads its own rows.
+
+    path: a Hugging Face folder or Hub id. Raises hub.UserError for missing files, and for tensors
+    that are missing, unknown or misshapen.
     """
     folder = hub.fetch(str(path), files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))
-    model = build(Config.from_pretrained(folder), device, dtype, before_memory)
-    wanted = dict(model.named_parameters())
-    problems, seen = [], set()
+    parameters, loaded, problems = dict(model.named_parameters()), set(), []
     for file, name in tensors_of(weight_files(folder)):
         if name.endswith("rotary_emb.inv_freq"):
             continue  # a table that old checkpoints carry; rope_tables computes it
         is_tied_head = name == "lm_head.weight" and model.config.tie_word_embeddings
         model.head_in_file |= is_tied_head
         key = "model.embed_tokens.weight" if is_tied_head else name
-        if key not in wanted:
+        if key not in parameters:
             problems.append(f"{name}: not a parameter of this architecture")
             continue
-        parameter = wanted[key]
-        with safe_open(file, framework="pt") as tensors:  # opened anew: its pages are freed with it
+        parameter = parameters[key]
+        loaded.add(key)
+        with safe_open(
+            file, framework="pt"
+        ) as tensors:  # opened again: its pages are freed with it
             rows = tensors.get_slice(name)
             if tuple(rows.get_shape()) == tuple(parameter.shape):
-                start, stop = parallel.span(parameter)
-                parallel.local(parameter).detach().copy_(rows[start:stop])
-                seen.add(key)
+                start, stop = parallel.shard_bounds(parameter)
+                parallel.local_shard(parameter).detach().copy_(rows[start:stop])
             else:
                 shape = list(parameter.shape)
                 problems.append(f"{name}: {rows.get_shape()}, config.json says {shape}")
-                seen.add(key)
-    problems += [f"{name}: missing" for name in wanted if name not in seen]
+    problems += [f"{name}: missing" for name in parameters if name not in loaded]
     if problems:
         raise hub.UserError("\n  ".join([f"{folder}: these weights do not fit", *problems[:20]]))
-    return model
 
 
 def tensors_of(files: list[Path]) -> list[tuple[Path, str]]:
     """(file, name) of every tensor; UserError for a file that is no safetensors."""
-    found = []
+    names = []
     for file in files:
         try:
             with safe_open(file, framework="pt") as tensors:
-                found += [(file, name) for name in tensors.keys()]
+                names += [(file, name) for name in tensors.keys()]
         except SafetensorError as error:
             hint = (
                 "; if it is a git-lfs pointer, git lfs pull" if file.stat().st_size < 1000 else ""
             )
             raise hub.UserError(f"{file}: no safetensors file ({error}){hint}") from error
-    return found
+    return names
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -270,32 +280,39 @@ def save(model: Transformer, path: str | Path, dtype=None, eos=None, shard_bytes
         tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
     dtype = dtype or tensors["model.norm.weight"].dtype
     width = torch.empty((), dtype=dtype).element_size()
-    shards, size = [[]], 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.numel() * width > shard_bytes:
-            shards.append([])
-            size = 0
-        shards[-1].append(name)
-        size += tensor.numel() * width
-    weight_map = {}
-    for i, names in enumerate(shards):
-        file = "model.safetensors"
-        if len(shards) > 1:
-            file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
-        part = {}
+    files = names_by_file({name: x.numel() * width for name, x in tensors.items()}, shard_bytes)
+    if is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+    for file, names in files.items():
+        gathered = {}
         for name in names:
-            tensor = parallel.whole(tensors[name])
+            tensor = parallel.gather(tensors[name])
             if is_first:  # cloned: two names of one tensor are two tensors in a file
-                part[name] = tensor.to("cpu", dtype).clone(memory_format=torch.contiguous_format)
+                tensor = tensor.to("cpu", dtype).clone(memory_format=torch.contiguous_format)
+                gathered[name] = tensor
         if is_first:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(part, folder / file, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(names, file)
+            save_file(gathered, folder / file, metadata={"format": "pt"})
     if not is_first:
         return
-    if len(shards) > 1:
+    if len(files) > 1:
         total = sum(tensor.numel() * width for tensor in tensors.values())
+        weight_map = {name: file for file, names in files.items() for name in names}
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
     fields = model.config.to_dict(str(dtype).removeprefix("torch."), eos)
     (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
+
+
+def names_by_file(sizes: dict[str, int], most: int) -> dict[str, list[str]]:
+    """{file: names of its tensors}, in order, each of at most `most` bytes or a single tensor."""
+    shards, size = [[]], 0
+    for name, bytes_of_it in sizes.items():
+        if shards[-1] and size + bytes_of_it > most:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += bytes_of_it
+    if len(shards) == 1:
+        return {"model.safetensors": shards[0]}
+    count = len(shards)
+    return {f"model-{i:05}-of-{count:05}.safetensors": s for i, s in enumerate(shards, 1)}

@@ -130,17 +130,24 @@ def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda gi
 
     A field `name: type = default  # comment` becomes --name, with the comment, its choices and its
     default as help. layers(given) returns {layer: {field: value}} between the defaults and the
-    command line, later ones on top.
+    command line, later ones on top. UserError for text where a number belongs.
     """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
     fields, groups = {f.name: f for f in dataclasses.fields(options_class)}, {}
+    names = [name.upper() for name, field in fields.items() if "positional" in field.metadata]
+    parser = argparse.ArgumentParser(
+        usage=" ".join(["%(prog)s", *names, "[options]"]),
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     for name, (group, comment) in documented(options_class).items():
         if group not in groups:
             groups[group] = parser.add_argument_group(group)
         add_argument(groups[group], fields[name], comment)
     given = vars(parser.parse_args(arguments))
+    problems = [f"{flag(name)} {x.text}: {x}" for name, x in given.items() if isinstance(x, Unread)]
+    if problems:
+        raise UserError("\n".join(problems))
     options, origin = options_class(), {}
     for layer, values in {**layers(given), "command line": given}.items():
         for name, value in values.items():
@@ -151,21 +158,25 @@ def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda gi
 
 def documented(options_class) -> dict[str, tuple[str, str]]:
     """{field: (the comment above its group, the comment at its line's end)}, from the source."""
-    found, group = {}, "options"
+    found, group, name = {}, "options", ""
     for line in inspect.getsource(options_class).splitlines():
         if heading := re.fullmatch(r"    # (.+)", line):
             group = heading[1]
-        elif field := re.match(r"    (\w+): (?:[^#]*# (.*))?", line):
-            found[field[1]] = (group, field[2] or "")
+        elif field := re.match(r"    (\w+): ", line):
+            name = field[1]
+            found[name] = (group, "")
+        if name and not heading and (comment := re.search(r"  # (.*)$", line)):
+            found[name] = (found[name][0], comment[1])
     return found
 
 
 def add_argument(group, field: dataclasses.Field, comment: str):
     kind, rule, _ = rule_of(field)
-    default = None if field.default is dataclasses.MISSING else field.default
     text = comment.replace("%", "%%")
-    if default not in (None, "", False) and "default" not in comment:
-        text += f" (default: {default})"
+    if "default" not in comment and kind not in (bool, list):
+        is_required = field.default == "" and rule and rule.problem("", "")
+        value = "none" if field.default in (None, "") else field.default
+        text += " (required)" if is_required else f" (default: {value})"
     how = {"default": argparse.SUPPRESS, "help": text}
     if kind is bool:
         how["action"] = argparse.BooleanOptionalAction
@@ -181,24 +192,32 @@ def add_argument(group, field: dataclasses.Field, comment: str):
         group.add_argument(flag(field.name), **how)
 
 
-def convert(kind: Callable, text: str):
-    """kind(text), or the text itself where it is none: check() then says what it should be."""
+@dataclass
+class Unread:
+    """The text of an option that is no number: reported together with others of its kind."""
+
+    text: str
+    kind: type
+
+    def __str__(self) -> str:
+        return "a whole number" if self.kind is int else "a number"
+
+
+def convert(kind: type, text: str):
     try:
         return kind(text)
     except ValueError:
-        return text
+        return Unread(text, kind)
 
 
 def check(options) -> list[str]:
     """What the types of the options do not allow, one line a mistake."""
     problems = []
     for field in dataclasses.fields(options):
-        value, (kind, rule, is_optional) = getattr(options, field.name), rule_of(field)
+        value, (_, rule, is_optional) = getattr(options, field.name), rule_of(field)
         name = field.name.upper() if "positional" in field.metadata else flag(field.name)
         if rule and not (value is None and is_optional):
-            is_int = not isinstance(value, float | str) or kind is not int
-            problem = rule.problem(name, value) if is_int else f"{name} {value}: a whole number"
-            problems += filter(None, [problem])
+            problems += filter(None, [rule.problem(name, value)])
     return problems
 
 

@@ -1,11 +1,12 @@
 """The ranks of a run: torchrun's processes, or this one alone.
 
 FSDP2 shards every parameter by its first dimension: with n rows on W ranks, rank r holds the rows
-from r * ceil(n / W). One process in fp32 is not sharded at all; everything below takes both.
+from r * ceil(n / W). A single process in fp32 is not sharded; every function here takes both.
 """
 
 import os
 import sys
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -14,9 +15,11 @@ from torch.distributed.tensor import DTensor
 
 from common.cli import local_rank, rank, world_size
 
+# ---- the process group ----------------------------------------------------------------------
+
 
 def start(device: str) -> torch.device:
-    """Joins the process group, NCCL or gloo; returns this rank's device."""
+    """Joins the process group, NCCL on GPUs and gloo on CPUs; returns this rank's device."""
     if device == "cuda":
         torch.cuda.set_device(local_rank())
     backend = "nccl" if device == "cuda" else "gloo"
@@ -28,16 +31,16 @@ def start(device: str) -> torch.device:
 
 
 def stop():
-    """Ends the group of a process started without torchrun, which may yet train another run."""
+    """Leaves the group of a process started without torchrun, which may train another run."""
     if dist.is_initialized() and "RANK" not in os.environ:
         dist.destroy_process_group()
 
 
 def leave(code: int):
-    """Ends this process, under torchrun without winding down the interpreter.
+    """Exits with `code`, under torchrun without winding down the interpreter.
 
-    A thread of gloo's may still hold a tensor; one that lets go of it while Python winds down
-    aborts the process, and torchrun then ends the others (LOG.md has how often).
+    A gloo thread may still hold a tensor. One that is released while Python winds down aborts the
+    process, and torchrun then ends the other ranks (LOG.md has how often).
     """
     if "RANK" not in os.environ:
         sys.exit(code)
@@ -46,11 +49,53 @@ def leave(code: int):
     os._exit(code)
 
 
+# ---- collectives: every rank must call them -------------------------------------------------
+
+
+def all_reduce_sum(*values: float, device="cpu") -> list[float]:
+    """Each value summed over the ranks, in fp64; the same on every rank."""
+    return _all_reduce(values, dist.ReduceOp.SUM, device)
+
+
+def agree(sums: dict, maxima: dict, device="cpu") -> dict[str, float]:
+    """{name: value}, the same on every rank: `sums` summed over the ranks, of `maxima` the largest.
+
+    Values are numbers or bools. Two collectives.
+    """
+    totals = _all_reduce(list(sums.values()), dist.ReduceOp.SUM, device)
+    largest = _all_reduce(list(maxima.values()), dist.ReduceOp.MAX, device)
+    return dict(zip([*sums, *maxima], [*totals, *largest], strict=True))
+
+
+def _all_reduce(values, operation, device) -> list[float]:
+    if not dist.is_initialized():
+        return list(values)
+    reduced = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(reduced, operation)
+    return reduced.tolist()
+
+
+def on_all_ranks(work: Callable, device="cpu"):
+    """work() on every rank; where it fails on one, raises OSError on all of them."""
+    result, error = None, None
+    try:
+        result = work()
+    except OSError as raised:
+        error = raised
+    failed = all_reduce_sum(float(error is not None), device=device)[0]
+    if failed:
+        raise error or OSError(f"another rank failed ({failed:.0f} in all)")
+    return result
+
+
+# ---- sharded parameters ---------------------------------------------------------------------
+
+
 def shard(model, dtype: str):
     """Shards each block and then the rest. Masters and reductions fp32, matmuls in `dtype`.
 
-    Gradients are summed: the loss is already divided by what all ranks hold. Inputs are not cast,
-    or the RoPE tables would become bf16.
+    Gradients are summed over ranks: the loss is already divided by what all ranks hold. Inputs are
+    not cast, or the RoPE tables would become bf16.
     """
     policy = MixedPrecisionPolicy(cast_forward_inputs=False)
     if dtype == "bf16":
@@ -65,46 +110,24 @@ def is_sharded(model) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def total(*values: float, device="cpu") -> list[float]:
-    """Each value summed over the ranks, in fp64; the same on every rank."""
-    if not dist.is_initialized():
-        return list(values)
-    sums = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(sums)
-    return sums.tolist()
-
-
-def together(work, device="cpu"):
-    """Runs `work` on every rank; where it fails on one, raises OSError on all of them."""
-    result, error = None, None
-    try:
-        result = work()
-    except OSError as raised:
-        error = raised
-    failed = total(float(error is not None), device=device)[0]
-    if failed:
-        raise error or OSError(f"another rank failed ({failed:.0f} in all)")
-    return result
-
-
-def span(parameter) -> tuple[int, int]:
+def shard_bounds(parameter) -> tuple[int, int]:
     """The rows [start, stop) of a parameter that this rank holds."""
     rows = parameter.shape[0]
     if not isinstance(parameter, DTensor):
         return 0, rows
-    return rows_of_rank(rows, rank(), world_size())
+    return bounds_of_rank(rows, rank(), world_size())
 
 
-def rows_of_rank(rows: int, rank: int, world: int) -> tuple[int, int]:
-    size = -(-rows // world)
+def bounds_of_rank(rows: int, rank: int, ranks: int) -> tuple[int, int]:
+    size = -(-rows // ranks)
     return min(rank * size, rows), min((rank + 1) * size, rows)
 
 
-def local(parameter) -> torch.Tensor:
+def local_shard(parameter) -> torch.Tensor:
     """This rank's rows of a parameter, moment or gradient, as a view."""
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
-def whole(tensor) -> torch.Tensor:
-    """All rows, gathered on every rank: every rank must ask."""
+def gather(tensor) -> torch.Tensor:
+    """All rows on every rank. Every rank must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

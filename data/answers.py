@@ -58,8 +58,8 @@ FILTERS = {  # of the two answers as answers/ has them
 class Answers:
     """The folder answers/: a file for every SHARD prompts, to which lines are only ever added.
 
-    done [n, 2] bool: which prompts have which of ANSWERS. A line torn by a kill or a full disk is cut off
-    when the folder is opened, with all after it.
+    done [n, 2] bool: which prompts have which of ANSWERS. A torn line is cut off when the folder is
+    opened, with all after it.
     """
 
     def __init__(self, folder: Path, count: int):

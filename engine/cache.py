@@ -1,118 +1,139 @@
-"""Keys and values of the sequences that are decoded, and the reference that decoding is held to."""
+"""Keys and values of the sequences that are decoded, and what a token sees of them.
+
+    cache = Cache(model)
+    cache.resize(slots=2, capacity=256)
+    model.hidden(ids, positions, cache.prefill(row, slots, lengths))   # whole prompts, side by side
+    model.hidden(ids, positions, cache.chunk(slot, start, stop))       # a later part of a long one
+    model.hidden(ids, positions, cache.decode(positions))              # one token of every sequence
+
+Each gives one context a layer, for Transformer.hidden: attend(q, k, v) stores the new keys and
+values and mixes what the tokens see. n sequences, K key/value heads, D head width.
+"""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from config import Config
-from model import Transformer
+from model import PackedRow, Transformer
 
 
 class LayerCache:
-    """Keys and values of one layer, [places, K, room, D] each; every sequence has a place.
+    """Keys and values of one layer, [slots, K, capacity, D] each; every sequence has a slot."""
 
-    Of the tokens of a forward the first stand at `places` and `positions`; any others are padding.
-    """
-
-    def __init__(self, config: Config, like: Tensor):
+    def __init__(self, config, like: Tensor):
         shape = (0, config.num_key_value_heads, 0, config.head_dim)
         self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
-        self.places = self.positions = self.stretches = self.seen = None
 
-    def write(self, k: Tensor, v: Tensor):
-        n, at = len(self.places), (self.places, slice(None), self.positions)
-        self.keys[at], self.values[at] = k[:n].to(self.keys), v[:n].to(self.values)
-
-    def attend(self, q: Tensor) -> Tensor:
-        """q [T, H, D] sees its own sequence up to itself -> [T, H, D]; keys are not copied."""
-        n = len(self.places)
-        if self.stretches:
-            mixed = torch.cat([self.read(q, *stretch) for stretch in self.stretches])
-        else:  # one token in each of the first n places: heads that share keys are queries of one
-            k, v = (x[:n, :, : self.seen.shape[-1]].to(q) for x in (self.keys, self.values))
-            q_shared = q[:n].unflatten(1, (k.shape[1], -1))
-            mixed = F.scaled_dot_product_attention(q_shared, k, v, self.seen).flatten(1, 2)
-        return F.pad(mixed, (0, 0, 0, 0, 0, len(q) - n))
-
-    def read(self, q: Tensor, place: int, row: int, start: int, stop: int) -> Tensor:
-        """One sequence's tokens start to stop, the rows of q from `row` on."""
-        q = q[row : row + stop - start].transpose(0, 1)[None]
-        k, v = (x[place, None, :, :stop].to(q) for x in (self.keys, self.values))
-        seen = torch.arange(stop, device=q.device) <= self.positions[row : row + stop - start, None]
-        seen, gqa = (seen if start else None), q.shape[1] != k.shape[1]
-        mixed = F.scaled_dot_product_attention(q, k, v, seen, is_causal=start == 0, enable_gqa=gqa)
-        return mixed[0].transpose(0, 1)
+    def store(self, slots: Tensor, positions: Tensor, k: Tensor, v: Tensor):
+        """k and v [T, K, D]: the first len(slots) tokens are real, the rest padding."""
+        at = (slots, slice(None), positions)
+        self.keys[at], self.values[at] = (x[: len(slots)].to(self.keys) for x in (k, v))
 
 
 class Cache:
-    """Keys and values of the sequences in flight, in all layers of a model."""
+    """Keys and values of the running sequences, in all layers of a model."""
 
     def __init__(self, model: Transformer):
         like = model.head.new_empty(())
         self.layers = [LayerCache(model.config, like) for _ in model.model.layers]
-        self.places = self.room = 0
+        self.slots = self.capacity = 0
 
-    def resize(self, places: int, room: int):
-        """Memory for so many sequences of so many tokens; keeps what fits in both shapes."""
+    def resize(self, slots: int, capacity: int):
+        """Memory for `slots` sequences of `capacity` tokens; keeps what fits in both shapes."""
         for layer in self.layers:
             for name in ("keys", "values"):
                 old = getattr(layer, name)
-                new = old.new_zeros(places, old.shape[1], room, old.shape[3])
-                kept = new[: len(old), :, : old.shape[2]]
-                kept.copy_(old[:places, :, :room])
+                new = old.new_zeros(slots, old.shape[1], capacity, old.shape[3])
+                new[: len(old), :, : old.shape[2]] = old[:slots, :, :capacity]
                 setattr(layer, name, new)
-        self.places, self.room = places, room
+        self.slots, self.capacity = slots, capacity
 
     def move(self, source: int, target: int):
-        """Gives a sequence another place, whose own is forgotten."""
+        """Gives the sequence of slot `source` the slot `target`, whose own is dropped."""
         for layer in self.layers:
             for x in (layer.keys, layer.values):
                 x[target] = x[source]
 
-    def aim(self, places: Tensor, positions: Tensor, stretches=None):
-        """Where the tokens of the next forward stand: places [T] and positions [T].
+    def prefill(self, row: PackedRow, slots: Tensor) -> list["Prefill"]:
+        """Contexts of whole prompts, the documents of `row`; slots [n]: of its first n tokens."""
+        return [Prefill(layer, row, slots) for layer in self.layers]
 
-        stretches: (place, first row, start, stop) of every sequence that is read; None: one token
-        in each of the places 0 to T - 1.
-        """
-        seen = None
-        if not stretches:
-            slots = torch.arange(span(int(positions.max()) + 1), device=positions.device)
-            seen = slots <= positions[:, None, None, None]
-        for layer in self.layers:
-            layer.places, layer.positions = places, positions
-            layer.stretches, layer.seen = stretches, seen
+    def chunk(self, slot: int, start: int, stop: int) -> list["Chunk"]:
+        """Contexts of the tokens start to stop of one sequence, whose earlier ones are cached."""
+        return [Chunk(layer, slot, start, stop) for layer in self.layers]
+
+    def decode(self, positions: Tensor) -> list["Decode"]:
+        """Contexts of one token of each of the sequences in slots 0 to n - 1; positions [n]."""
+        slots = torch.arange(len(positions), device=positions.device)
+        reach = torch.arange(read_length(int(positions.max()) + 1), device=positions.device)
+        mask = reach <= positions[:, None, None, None]
+        return [Decode(layer, slots, positions, mask) for layer in self.layers]
 
 
-def span(tokens: int) -> int:
-    """How far a decoding step reads. In such steps masked keys change no bit of what others give.
+@dataclass
+class Prefill:
+    """Documents side by side: the training forward, whose keys and values are kept."""
+
+    layer: LayerCache
+    row: PackedRow
+    slots: Tensor
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.layer.store(self.slots, self.row.positions[: len(self.slots)], k, v)
+        return self.row.attend(q, k, v)
+
+
+@dataclass
+class Chunk:
+    """A part of one sequence, which sees all that is cached of it and itself."""
+
+    layer: LayerCache
+    slot: int
+    start: int
+    stop: int
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [T, H, D] -> [T, H, D]; the first stop - start tokens are real."""
+        count = self.stop - self.start
+        positions = torch.arange(self.start, self.stop, device=q.device)
+        self.layer.store(torch.full_like(positions, self.slot), positions, k, v)
+        real = q[:count].transpose(0, 1)[None]
+        keys, values = (
+            x[self.slot, None, :, : self.stop].to(q) for x in (self.layer.keys, self.layer.values)
+        )
+        is_first, gqa = self.start == 0, real.shape[1] != keys.shape[1]
+        mask = torch.arange(self.stop, device=q.device) <= positions[:, None]
+        mixed = F.scaled_dot_product_attention(
+            real, keys, values, None if is_first else mask, is_causal=is_first, enable_gqa=gqa
+        )
+        return F.pad(mixed[0].transpose(0, 1), (0, 0, 0, 0, 0, len(q) - count))
+
+
+@dataclass
+class Decode:
+    """One token of each of n sequences, which sees its own sequence up to itself."""
+
+    layer: LayerCache
+    slots: Tensor  # [n]
+    positions: Tensor  # [n]
+    mask: Tensor  # [n, 1, 1, tokens that are read]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [T, H, D] -> [T, H, D]; the first n tokens are real. Keys are not copied."""
+        self.layer.store(self.slots, self.positions, k, v)
+        n, reach = len(self.slots), self.mask.shape[-1]
+        keys, values = (x[:n, :, :reach].to(q) for x in (self.layer.keys, self.layer.values))
+        shared = q[:n].unflatten(1, (keys.shape[1], -1))  # heads of one key: queries of one head
+        mixed = F.scaled_dot_product_attention(shared, keys, values, self.mask).flatten(1, 2)
+        return F.pad(mixed, (0, 0, 0, 0, 0, len(q) - n))
+
+
+def read_length(tokens: int) -> int:
+    """How many cached tokens a decoding step reads: masked keys then change no bit of the result.
 
     Measured on a CPU: its attention adds up 64 keys at a time, beyond 256 keys 512 at a time.
     """
     step = 64 if tokens <= 256 else 512
     return -(-tokens // step) * step
-
-
-@torch.inference_mode()
-def greedy(
-    model: Transformer, prompts: list[list[int]], max_new: int, stop_ids, ids_in_use: int
-) -> list[list[int]]:
-    """The likeliest continuation of each prompt, one at a time: what engine.py is held against.
-
-    At most `max_new` ids, a stop id included. Ids from `ids_in_use` on are rows of the embedding
-    that no tokenizer emits: never taken.
-    """
-    device, answers = model.head.device, []
-    for prompt in prompts:
-        cache, ids, answer = Cache(model), prompt, []
-        cache.resize(1, span(len(prompt) + max_new))
-        while len(answer) < max_new and not set(stop_ids) & set(answer[-1:]):
-            stop = len(prompt) + len(answer)
-            positions = torch.arange(stop - len(ids), stop, device=device)
-            stretches = [(0, 0, stop - len(ids), stop)]
-            cache.aim(torch.zeros_like(positions), positions, stretches)
-            x = model.hidden(torch.tensor(ids, device=device), positions, None, cache.layers)
-            ids = [F.linear(x[-1], model.head)[:ids_in_use].argmax().item()]
-            answer += ids
-        answers.append(answer)
-    return answers

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import model as models
 from data.chat import load_tokenizer
-from engine import cache as caches
+from engine.cache import Cache, read_length
 from engine.request import Completion, Request, Settings, ids_in_use, room_for, text_of
 from engine.sampling import choose
 
@@ -18,7 +18,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class Sequence:
-    """A request on its way: its tokens so far, prompt included, and why it has ended."""
+    """A request that is being answered: its tokens so far, prompt included, and why it ended."""
 
     def __init__(self, request: Request, context: int, tokenizer):
         self.request, self.tokenizer = request, tokenizer
@@ -48,10 +48,10 @@ class Sequence:
 
 
 class Torch:
-    """Continuous batching on model.py: a sequence that ends gives its place to the next at once.
+    """Continuous batching: a sequence that ends gives its slot to the next one at once.
 
-    Where the KV cache runs out, the last sequence steps back and is read again later; a prompt
-    longer than prefill_tokens is read in parts.
+    Where the KV cache runs out, the newest sequence is preempted and prefilled again later; a
+    prompt longer than prefill_tokens is prefilled in chunks.
     """
 
     def __init__(self, model: str, settings: Settings):
@@ -70,114 +70,121 @@ class Torch:
         self.model = None
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        source, waiting = iter(requests), []  # waiting: taken from the source or stepped back
-        flight, cache = [], caches.Cache(self.model)  # sequence i has place i
+        source, waiting = iter(requests), []  # waiting: taken from the source, or preempted
+        running, cache = [], Cache(self.model)  # running[i] has slot i
         while True:
-            entering = self.admit(source, waiting, flight, cache)
-            if entering:
-                logits = self.prefill(entering, len(flight), cache)
-                flight += entering
-            elif flight:
-                self.make_room(waiting, flight, cache)
-                entering, logits = flight, self.decode(flight, cache)
+            advancing = self.admit(source, waiting, running, cache)
+            if advancing:
+                logits = self.prefill(advancing, len(running), cache)
+                running += advancing
+            elif running:
+                self.preempt(waiting, running, cache)
+                advancing, logits = running, self.decode(running, cache)
             else:
                 return
-            self.advance(entering, logits)
-            for place in reversed(range(len(flight))):
-                if flight[place].finish_reason:
-                    yield flight[place].completion()
-                    last = flight.pop()
-                    if place < len(flight):
-                        flight[place] = last
-                        cache.move(len(flight), place)
+            self.advance(advancing, logits)
+            for slot in reversed(range(len(running))):
+                if running[slot].finish_reason:
+                    yield running[slot].completion()
+                    last = running.pop()
+                    if slot < len(running):
+                        running[slot] = last
+                        cache.move(len(running), slot)
 
-    def admit(self, source, waiting, flight, cache) -> list[Sequence]:
-        """The sequences that may be read now: as many as there are places, memory and tokens for.
+    # ---- which sequences run
 
-        Some room is left to every one, so that it does not step back at once.
+    def admit(self, source, waiting, running, cache) -> list[Sequence]:
+        """The sequences to prefill now: as many as there are slots, memory and tokens for.
+
+        Each is left some room to grow, so that it is not preempted at once.
         """
-        entering, tokens, room = [], 0, 0
-        while len(flight) + len(entering) < self.batch:
+        admitted, tokens, capacity = [], 0, 0
+        while len(running) + len(admitted) < self.batch:
             if not waiting:
                 if (request := next(source, None)) is None:
                     break
                 waiting.append(Sequence(request, self.context, self.tokenizer))
-            together = [*flight, *entering, waiting[-1]]
-            need = caches.span(max(min(len(s.tokens) + 64, s.longest) for s in together))
+            together = [*running, *admitted, waiting[-1]]
+            need = read_length(max(min(len(s.tokens) + 64, s.longest) for s in together))
             is_full = len(together) > 1 and len(together) * need > self.cache_tokens
-            if is_full or entering and tokens + len(waiting[-1].tokens) > self.prefill_tokens:
+            if is_full or admitted and tokens + len(waiting[-1].tokens) > self.prefill_tokens:
                 break
-            tokens, room = tokens + len(waiting[-1].tokens), need
-            entering.append(waiting.pop())
-        if entering:
-            self.fit(cache, len(flight) + len(entering), room)
-        return entering
+            tokens, capacity = tokens + len(waiting[-1].tokens), need
+            admitted.append(waiting.pop())
+        if admitted:
+            self.fit(cache, len(running) + len(admitted), capacity)
+        return admitted
 
-    def make_room(self, waiting, flight, cache):
-        """Gives every sequence in flight room for one more token, or sends the last ones back."""
-        need = caches.span(max(len(s.tokens) for s in flight))
-        while len(flight) > 1 and len(flight) * need > self.cache_tokens:
-            waiting.append(flight.pop())
-        self.fit(cache, len(flight), need)
+    def preempt(self, waiting, running, cache):
+        """Gives every running sequence room for one more token; the newest ones make way."""
+        need = read_length(max(len(s.tokens) for s in running))
+        while len(running) > 1 and len(running) * need > self.cache_tokens:
+            waiting.append(running.pop())
+        self.fit(cache, len(running), need)
 
-    def fit(self, cache, places: int, need: int):
+    def fit(self, cache, slots: int, need: int):
         """Resizes the cache where it is too small, or far too large for what it holds."""
-        if places > cache.places or not need <= cache.room <= max(512, 8 * need):
-            ample = caches.span(2 * need)  # so that it is not copied again soon
-            cache.resize(places, ample if places * ample <= self.cache_tokens else need)
+        if slots > cache.slots or not need <= cache.capacity <= max(512, 8 * need):
+            ample = read_length(2 * need)  # so that it is not copied again soon
+            cache.resize(slots, ample if slots * ample <= self.cache_tokens else need)
+
+    # ---- one forward, one token each
 
     @torch.inference_mode()
-    def prefill(self, entering: list[Sequence], first: int, cache) -> Tensor:
-        """Reads whole sequences into the places from `first` on; logits [n, V] after each."""
-        parts = [(s.tokens, 0, len(s.tokens)) for s in entering]
-        if len(entering) == 1:  # it may be longer than one forward
-            tokens, size = entering[0].tokens, self.prefill_tokens
-            starts = range(0, len(tokens), size)
-            parts = [(tokens, start, min(start + size, len(tokens))) for start in starts]
-        rows = [parts] if len(entering) > 1 else [[part] for part in parts]
-        for row in rows:
-            ids, places, positions, stretches = [], [], [], []
-            for place, (tokens, start, stop) in enumerate(row, first):
-                stretches.append((place, len(ids), start, stop))
-                ids += tokens[start:stop]
-                places += [place] * (stop - start)
-                positions += range(start, stop)
-            x = self.hidden(ids, places, positions, cache, stretches)
-        ends = [row + stop - start - 1 for _, row, start, stop in stretches]
+    def prefill(self, sequences: list[Sequence], first: int, cache) -> Tensor:
+        """Stores whole sequences in the slots from `first` on; logits [n, V] after each.
+
+        They are documents of a packed row. What exceeds prefill_tokens, of a sequence that is then
+        prefilled alone, follows in chunks.
+        """
+        ids = [
+            s.tokens[: self.prefill_tokens] if len(sequences) == 1 else s.tokens for s in sequences
+        ]
+        lengths = torch.tensor([len(part) for part in ids], device=self.device)
+        padded = [*lengths.tolist(), max(0, LEAST - int(lengths.sum()))]
+        bounds = torch.tensor([0, *padded], device=self.device).cumsum(0).int()
+        row = models.PackedRow(bounds, int(bounds[-1]), similar=1.0)
+        slots = torch.arange(first, first + len(ids), device=self.device)
+        contexts = cache.prefill(row, slots.repeat_interleave(lengths))
+        x = self.model.hidden(self.padded(sum(ids, [])), row.positions, contexts)
+        ends = lengths.cumsum(0) - 1
+        tokens = sequences[0].tokens
+        for start in range(len(ids[0]), len(tokens), self.prefill_tokens):
+            stop = min(start + self.prefill_tokens, len(tokens))
+            positions = self.padded(range(start, stop))
+            contexts = cache.chunk(first, start, stop)
+            x = self.model.hidden(self.padded(tokens[start:stop]), positions, contexts)
+            ends = [stop - start - 1]
         return self.logits(x[ends])
 
     @torch.inference_mode()
-    def decode(self, flight: list[Sequence], cache) -> Tensor:
+    def decode(self, running: list[Sequence], cache) -> Tensor:
         """Reads the newest token of every sequence; logits [n, V] after each."""
-        positions = [len(s.tokens) - 1 for s in flight]
-        ids = [s.tokens[-1] for s in flight]
-        return self.logits(self.hidden(ids, range(len(flight)), positions, cache))
-
-    def hidden(self, ids, places, positions, cache, stretches=None) -> Tensor:
-        """The head's input for each of the tokens. Fewer than LEAST are computed with padding."""
-        n, padding = len(ids), [0] * (LEAST - len(ids))
-        positions = self.tensor([*positions, *padding])
-        cache.aim(self.tensor(places), positions[:n], stretches)
-        return self.model.hidden(self.tensor([*ids, *padding]), positions, None, cache.layers)[:n]
+        positions = self.padded(len(s.tokens) - 1 for s in running)
+        contexts = cache.decode(positions[: len(running)])
+        ids = self.padded(s.tokens[-1] for s in running)
+        return self.logits(self.model.hidden(ids, positions, contexts)[: len(running)])
 
     @torch.inference_mode()
     def advance(self, sequences: list[Sequence], logits: Tensor):
         """Gives each sequence its next token; those that sample alike are drawn together."""
         alike = {}
-        for row, sequence in enumerate(sequences):
+        for i, sequence in enumerate(sequences):
             s = sequence.request.sampling
-            alike.setdefault((s.temperature, s.top_p, s.top_k, s.min_p), []).append(row)
+            alike.setdefault((s.temperature, s.top_p, s.top_k, s.min_p), []).append(i)
         for rows in alike.values():
-            part = logits if len(rows) == len(sequences) else logits[rows]
-            draws = [sequences[row].random.random() for row in rows]
+            chosen = logits if len(rows) == len(sequences) else logits[rows]
+            draws = [sequences[i].random.random() for i in rows]
             draws = torch.tensor(draws, dtype=torch.float64, device=self.device)
-            ids = choose(part, sequences[rows[0]].request.sampling, draws)
-            for row, token in zip(rows, ids.tolist(), strict=True):
-                sequences[row].add(token)
+            ids = choose(chosen, sequences[rows[0]].request.sampling, draws)
+            for i, token in zip(rows, ids.tolist(), strict=True):
+                sequences[i].add(token)
 
     def logits(self, x: Tensor) -> Tensor:
         padded = F.pad(x, (0, 0, 0, max(0, LEAST - len(x))))
         return F.linear(padded, self.model.head)[: len(x), : self.ids_in_use].float()
 
-    def tensor(self, numbers) -> Tensor:
-        return torch.tensor(list(numbers), device=self.device)
+    def padded(self, numbers) -> Tensor:
+        """int64 tensor of the numbers, and of zeros up to LEAST."""
+        numbers = list(numbers)
+        return torch.tensor(numbers + [0] * (LEAST - len(numbers)), device=self.device)

@@ -36,20 +36,22 @@ class Completion:
 
 @dataclass(frozen=True)
 class Settings:
-    """What an engine may be told; each reads its own."""
+    """Options of all engines; each reads its own."""
 
-    dtype: str = ""  # torch, vllm: bf16 or fp32 (default: bf16 on a GPU)
-    batch: int = 0  # sequences in flight (default: 16; vllm 256 an engine; server 64)
+    dtype: str | None = None  # torch, vllm: bf16 or fp32 (default: bf16 on a GPU)
+    batch: int = 0  # sequences at once (default: 16; vllm 256 an engine; server 64)
     # torch
-    device: str = ""  # cpu, cuda (default: cuda where there is one)
-    cache_tokens: int = 2**17  # of the KV cache: places times the longest in flight; 512 or more
+    device: str | None = None  # cpu, cuda (default: cuda where there is one)
+    cache_tokens: int = 2**17  # of the KV cache: slots times the longest sequence; 512 or more
     prefill_tokens: int = 2048  # of one forward over prompts
     # vllm: one engine process for every group of tensor_parallel GPUs
     tensor_parallel: int = 1
     data_parallel: int = 1
     context: int = 0  # tokens of the longest prompt and answer (default: the model's)
     # server
-    url: str = ""  # of its OpenAI interface, like http://localhost:8000/v1; $OPENAI_API_KEY is sent
+    url: str | None = (
+        None  # of its OpenAI interface, like http://localhost:8000/v1; $OPENAI_API_KEY is sent
+    )
     timeout: float = 3600.0  # seconds without a byte from it
     retries: int = 8  # of a request, after 1, 2, 4 ... 60 seconds
 
@@ -76,3 +78,24 @@ def room_for(request: Request, context: int) -> int:
             f" {context}; leave this prompt out"
         )
     return min(room, request.sampling.max_new)
+
+
+def sampling_fields(request: Request, context: int) -> dict:
+    """The fields of vLLM's SamplingParams, and of its server's JSON, that shape an answer: all of
+    them, so that no default of a model or a server applies."""
+    s = request.sampling
+    return {
+        "n": 1,
+        "temperature": s.temperature,
+        "top_p": s.top_p,
+        "top_k": s.top_k,
+        "min_p": s.min_p,
+        "seed": request.seed,
+        "max_tokens": room_for(request, context),
+        "stop": list(s.stop),
+        "stop_token_ids": list(s.stop_ids),
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "repetition_penalty": 1.0,
+        "skip_special_tokens": True,
+    }

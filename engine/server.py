@@ -12,7 +12,7 @@ from contextlib import suppress
 from http.client import HTTPException
 
 from common import hub
-from engine.request import Completion, Request, Settings, room_for
+from engine.request import Completion, Request, Settings, sampling_fields
 
 PAUSE = 1.0  # seconds before the first retry of a request
 
@@ -26,7 +26,7 @@ class Server:
     """
 
     def __init__(self, model: str, settings: Settings):
-        self.model, self.url = model, settings.url.rstrip("/")
+        self.model, self.url = model, (settings.url or "").rstrip("/")
         self.timeout, self.retries = settings.timeout, settings.retries
         self.batch, self.closing = settings.batch or 64, threading.Event()
         if not self.url.startswith(("http://", "https://")):
@@ -70,14 +70,9 @@ class Server:
                 todo.put(None)
 
     def ask(self, request: Request) -> Completion:
-        s = request.sampling
-        body = dict(
-            model=self.model, prompt=request.prompt, n=1, stream=False, seed=request.seed,
-            max_tokens=room_for(request, self.context), temperature=s.temperature, top_p=s.top_p,
-            top_k=s.top_k or -1, min_p=s.min_p, stop=list(s.stop),
-            stop_token_ids=list(s.stop_ids), presence_penalty=0.0, frequency_penalty=0.0,
-            repetition_penalty=1.0, skip_special_tokens=True, return_token_ids=True,
-        )  # fmt: skip
+        fields = sampling_fields(request, self.context) | {"top_k": request.sampling.top_k or -1}
+        body = {"model": self.model, "prompt": request.prompt, "stream": False, **fields}
+        body["return_token_ids"] = True
 
         def read(answer) -> Completion:
             choice = answer["choices"][0]

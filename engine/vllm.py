@@ -1,4 +1,4 @@
-"""The engine of vLLM, in processes of its own."""
+"""The vLLM engine: worker processes, one for every group of GPUs."""
 
 import importlib.util
 import itertools
@@ -16,11 +16,11 @@ import torch
 
 from common import hub
 from data.chat import load_tokenizer
-from engine.request import Completion, Request, Settings, ids_in_use, room_for, text_of
+from engine.request import Completion, Request, Settings, ids_in_use, sampling_fields, text_of
 
 
 class VLLM:
-    """vLLM in processes of its own, one for every group of GPUs; each gets the next request."""
+    """vLLM, one process for every group of GPUs; the least busy one gets the next request."""
 
     def __init__(self, model: str, settings: Settings):
         if not importlib.util.find_spec("vllm"):
@@ -35,20 +35,24 @@ class VLLM:
                 f"--tensor-parallel {size} --data-parallel {groups}: there are {len(gpus)} GPUs"
             )
         self.batch = settings.batch or 256
-        arguments = dict(
-            model=str(folder), tensor_parallel_size=size, max_num_seqs=self.batch,
-            dtype={"bf16": "bfloat16", "fp32": "float32", "": "auto"}[settings.dtype],
-            max_model_len=settings.context or None, generation_config="vllm",
-            enforce_eager=not gpus, disable_log_stats=True,
-            logits_processors=["engine.unused_ids:MaskUnusedIds"],
-            additional_config={"ids_in_use": ids_in_use(self.tokenizer)},
-        )  # fmt: skip
+        arguments = {
+            "model": str(folder),
+            "dtype": {"bf16": "bfloat16", "fp32": "float32"}.get(settings.dtype, "auto"),
+            "tensor_parallel_size": size,
+            "max_num_seqs": self.batch,
+            "max_model_len": settings.context or None,
+            "generation_config": "vllm",  # no sampling defaults of the model's
+            "enforce_eager": not gpus,
+            "disable_log_stats": True,
+            "logits_processors": ["engine.unused_ids:MaskUnusedIds"],
+            "additional_config": {"ids_in_use": ids_in_use(self.tokenizer)},
+        }
         context = multiprocessing.get_context("spawn")
         self.workers, self.numbers = {}, itertools.count()
         for i in range(groups):
             here, there = context.Pipe()
-            mine = gpus[i * size : (i + 1) * size]
-            process = context.Process(target=vllm_worker, args=(there, mine, arguments))
+            group = gpus[i * size : (i + 1) * size]
+            process = context.Process(target=vllm_worker, args=(there, group, arguments))
             process.start()
             there.close()  # so that either side sees the other end
             self.workers[here] = process
@@ -78,36 +82,25 @@ class VLLM:
         return answer
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        source, flight = iter(requests), {pipe: {} for pipe in self.workers}
+        source, pending = iter(requests), {pipe: {} for pipe in self.workers}
         while True:
             while True:
-                pipe = min(flight, key=lambda pipe: len(flight[pipe]))
-                is_full = len(flight[pipe]) >= 2 * self.batch  # one half waits in the engine
+                pipe = min(pending, key=lambda pipe: len(pending[pipe]))
+                is_full = len(pending[pipe]) >= 2 * self.batch  # one half waits in the engine
                 if is_full or (request := next(source, None)) is None:
                     break
-                fields = vllm_sampling(request, self.context)
-                flight[pipe][number := next(self.numbers)] = request
+                fields = sampling_fields(request, self.context)
+                fields |= {"ignore_eos": True, "detokenize": bool(request.sampling.stop)}
+                pending[pipe][number := next(self.numbers)] = request
                 pipe.send((str(number), request.prompt, fields))
-            if not any(flight.values()):
+            if not any(pending.values()):
                 return
-            for pipe in wait(list(flight)):
+            for pipe in wait(list(pending)):
                 number, ids, reason = self.receive(pipe)
-                if (request := flight[pipe].pop(number, None)) is None:
-                    continue  # asked by someone who did not wait
+                if (request := pending[pipe].pop(number, None)) is None:
+                    continue  # of an earlier caller who did not wait
                 text = text_of(self.tokenizer, ids, request.sampling)
                 yield Completion(request.id, text, ids, reason, len(request.prompt), len(ids))
-
-
-def vllm_sampling(request: Request, context: int) -> dict:
-    """vLLM's SamplingParams, every field that shapes an answer among them: no model's defaults."""
-    s = request.sampling
-    return dict(
-        n=1, temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, min_p=s.min_p,
-        seed=request.seed, max_tokens=room_for(request, context), min_tokens=0,
-        stop=list(s.stop), stop_token_ids=list(s.stop_ids), ignore_eos=True,
-        presence_penalty=0.0, frequency_penalty=0.0, repetition_penalty=1.0,
-        detokenize=bool(s.stop), skip_special_tokens=True,
-    )  # fmt: skip
 
 
 def vllm_worker(pipe, gpus: list[str], arguments: dict):
@@ -147,10 +140,10 @@ def vllm_worker(pipe, gpus: list[str], arguments: dict):
                     ids, reason = list(answer.token_ids), answer.finish_reason
                     pipe.send((int(output.request_id), ids, reason))
     except BrokenPipeError:
-        return  # nobody is there any more
+        return  # the parent has ended
     except Exception as error:
         traceback.print_exc()
         pipe.send(f"{type(error).__name__}: {error}")
     finally:
         if llm:
-            llm.engine_core.shutdown()  # else its processes stay
+            llm.engine_core.shutdown()  # or its processes stay

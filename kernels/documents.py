@@ -16,11 +16,14 @@ class Documents:
     cu_seqlens: [N+1] int32, ascending from 0 to T; equal neighbours are empty documents. Kept
     padded with T to a multiple of PAD, as torch.compile would compile anew for every N.
     length: T (None: read from cu_seqlens, which waits for a GPU).
+    similar: the reference pads documents of more than this share of the longest one to its length;
+        1: none is padded, so that no bit of a document depends on its neighbours.
     positions: [T] int64, each token's place in its own document, for RoPE.
     schedule: [.., 3] int32, the kernels' work (see schedule() below).
     """
 
-    def __init__(self, cu_seqlens: Tensor, length: int | None = None):
+    def __init__(self, cu_seqlens: Tensor, length: int | None = None, similar: float = 0.75):
+        self.similar = similar
         self.length = int(cu_seqlens[-1]) if length is None else length
         ascending = (cu_seqlens.diff() >= 0).all() & (cu_seqlens[0] == 0)
         is_right = ascending & (cu_seqlens[-1] == self.length)
@@ -44,7 +47,8 @@ class Documents:
         groups = []
         while spans:
             longest = spans[0][0]
-            count = sum(length > 0.75 * longest for length, _ in spans)
+            shortest = self.similar * longest
+            count = sum(length > shortest or length == longest for length, _ in spans)
             group, spans = spans[:count], spans[count:]
             rows = torch.cat([torch.arange(start, start + length) for length, start in group])
             slots = torch.cat(

@@ -98,11 +98,11 @@ def lively(base, tmp_path_factory):
 
 def metrics(folder, everything=False):
     """The lines of metrics.jsonl, without what differs from machine to machine."""
-    from training.checkpoint import OF_THE_MACHINE
+    from training.checkpoint import MACHINE_METRICS
 
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return [
-        {k: v for k, v in line.items() if everything or k not in OF_THE_MACHINE} for line in lines
+        {k: v for k, v in line.items() if everything or k not in MACHINE_METRICS} for line in lines
     ]
 
 

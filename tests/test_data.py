@@ -388,11 +388,15 @@ def test_learning_rates_follow_scale_format_and_phase(toy_pairs):
 
 def test_restart_gives_each_phase_its_own_schedule_and_fresh_moments(toy_pairs):
     plan = plan_of(toy_pairs, format="sequential", restart=True)
-    fresh = [i for i, step in enumerate(plan.steps) if step.fresh]
-    assert fresh == [24] and not plan.steps[23].reasons.any() and plan.steps[24].reasons.all()
+    fresh = [i for i, step in enumerate(plan.steps) if step.reset_optimizer]
+    assert (
+        fresh == [24]
+        and not plan.steps[23].is_reasoning.any()
+        and plan.steps[24].is_reasoning.all()
+    )
     assert plan.steps[23].lr < plan.steps[20].lr  # it has decayed
     assert sum(len(step.samples) for step in plan.steps) == 1000
-    assert not any(step.fresh for step in plan_of(toy_pairs, format="sequential").steps)
+    assert not any(step.reset_optimizer for step in plan_of(toy_pairs, format="sequential").steps)
 
 
 @pytest.mark.parametrize("format, ratio", [("ift", 0.0), ("reasoning", 1.0), ("mixed", 0.3)])
@@ -402,7 +406,7 @@ def test_flops_budget_buys_the_most_samples_it_can(toy_pairs, format, ratio):
     plan = plan_of(toy_pairs, format=format, ratio=ratio, flops_budget=budget)
     spent = sum(plan.ledger(step)["flops_exact"] for step in plan.steps)
     assert budget * 0.995 < spent <= budget and 500 < len(plan.train) < 700
-    share = np.concatenate([step.reasons for step in plan.steps]).mean()
+    share = np.concatenate([step.is_reasoning for step in plan.steps]).mean()
     assert share == pytest.approx(ratio, abs=1e-3)
     more = plan_of(toy_pairs, format=format, ratio=ratio, samples=len(plan.train) + 1)
     assert sum(more.ledger(step)["flops_exact"] for step in more.steps) > budget

@@ -12,7 +12,7 @@ from common import hub
 from data import toy
 from data.chat import Chat
 from engine import cache, decoder
-from engine.cache import greedy
+from engine.reference import greedy
 from engine.request import Request, Sampling, text_of
 from engine.sampling import choose, top
 
@@ -142,18 +142,18 @@ def test_the_cache_stays_within_its_tokens_and_sequences_that_step_back_are_fini
     lively, prompts, monkeypatch
 ):
     sizes, popped = [], []
-    resize, make_room = cache.Cache.resize, decoder.Torch.make_room
+    resize, preempt = cache.Cache.resize, decoder.Torch.preempt
 
-    def recording(cache, places, room):
-        sizes.append(places * room)
-        resize(cache, places, room)
+    def recording(cache, slots, capacity):
+        sizes.append(slots * capacity)
+        resize(cache, slots, capacity)
 
-    def counting(self, waiting, flight, cache):
-        make_room(self, waiting, flight, cache)
+    def counting(self, waiting, running, cache):
+        preempt(self, waiting, running, cache)
         popped.append(len(waiting))
 
     monkeypatch.setattr(cache.Cache, "resize", recording)
-    monkeypatch.setattr(decoder.Torch, "make_room", counting)
+    monkeypatch.setattr(decoder.Torch, "preempt", counting)
     requests = [Request(str(i), p, Sampling(400), i) for i, p in enumerate(prompts[:20])]
     few = answers(lively, requests, cache_tokens=2048)
     assert max(sizes) <= 2048 and max(popped) > 1
@@ -171,6 +171,45 @@ def test_a_prompt_without_room_is_told_and_an_answer_ends_with_the_context(base,
     with pytest.raises(hub.UserError, match="did you mean torch"):
         with engine.load("troch", lively):
             pass
+
+
+def test_prefill_depends_on_no_neighbour_of_any_length(lively, chat, one_thread):
+    """Bitwise: the cache and the logits of a prompt alone and with others in the same forward."""
+    with engine.load("torch", lively) as e:
+        ids = torch.randint(0, 300, (20, 400), generator=torch.Generator().manual_seed(0)).tolist()
+
+        def prefilled(lengths):
+            sequences = [
+                decoder.Sequence(Request(str(n), ids[n][:length], Sampling(9)), 2048, None)
+                for n, length in enumerate(lengths)
+            ]
+            kept = cache.Cache(e.model)
+            kept.resize(len(lengths) + 2, 512)
+            logits = e.prefill(sequences, 2, kept)
+            layers = [(layer.keys[2], layer.values[2]) for layer in kept.layers]
+            return logits[0], [x[:, : lengths[0]] for pair in layers for x in pair]
+
+        for length in (5, 64, 130):
+            alone, stored = prefilled([length])
+            for ratio in (0.8, 1.0, 1.1, 1.3):
+                for others in ([ratio], [ratio, ratio], [1.3, 0.8, ratio]):
+                    logits, beside = prefilled([length, *(int(length * r) for r in others)])
+                    assert torch.equal(logits, alone)
+                    assert all(map(torch.equal, beside, stored))
+
+
+def test_a_prompt_alone_is_prefilled_as_the_reference_reads_it(lively, one_thread):
+    with engine.load("torch", lively, prefill_tokens=64) as e:
+        for length in (5, 64, 150):  # the last one in chunks
+            prompt = torch.arange(length) % 300
+            kept = cache.Cache(e.model)
+            kept.resize(1, 256)
+            sequence = decoder.Sequence(Request("r", prompt.tolist(), Sampling(9)), 2048, None)
+            logits = e.prefill([sequence], 0, kept)[0]
+            bounds = torch.tensor([0, length], dtype=torch.int32)
+            whole = e.model(prompt, bounds)[-1, : e.ids_in_use]
+            assert torch.allclose(logits, whole, atol=1e-4)
+            assert torch.equal(logits.argmax(), whole.argmax())
 
 
 # ---- sampling ---------------------------------------------------------------------------------

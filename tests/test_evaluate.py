@@ -23,7 +23,7 @@ from data import benchmarks, toy
 from data.benchmarks import STUDY, TOY
 from data.chat import Chat, load_tokenizer
 from engine import decoder
-from engine.cache import greedy
+from engine.reference import greedy
 from scoring import scoreboard
 
 FIELDS = {"n", "accuracy", "stderr", "prompt_tokens", "generated_tokens", "generated_tokens_right",

@@ -13,7 +13,7 @@ import flops
 import model as m
 from common import hub
 from config import CORPORA, SCALES, TEACHER, Config, Mixture
-from engine.cache import greedy
+from engine.reference import greedy
 
 SMALL = dict(vocab_size=160, hidden_size=32, intermediate_size=72, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, head_dim=8)  # fmt: skip

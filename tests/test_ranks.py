@@ -323,14 +323,17 @@ mine = [0]
 
 def wrap(model):
     parallel.shard(model, "fp32")
-    mine[0] = sum(parallel.local(p).numel() * 4 for p in model.parameters())
+    mine[0] = sum(parallel.local_shard(p).numel() * 4 for p in model.parameters())
 
 def anonymous():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 before = anonymous()
-models.load(sys.argv[1], before_memory=wrap)
+with torch.device("meta"):
+    model = models.Transformer(Config.from_pretrained(sys.argv[1]))
+wrap(model)
+models.load_weights(model.to_empty(device="cpu"), sys.argv[1])
 if parallel.rank() == 0:
     print((anonymous() - before) / mine[0], mine[0])
 parallel.leave(0)

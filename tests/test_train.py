@@ -17,7 +17,7 @@ import model as models
 import train
 from common import cli, hub
 from data import toy
-from engine.cache import greedy
+from engine.reference import greedy
 from training import checkpoint, setup
 
 TOY = ("--scale", "toy-xs", "--format", "reasoning", "--val", "16", "--show", "0",
@@ -54,7 +54,7 @@ def test_p3_accumulation_1_2_4_gives_the_same_gradients(loss_mean, format, cache
         run = prepared(*arguments)
         model = models.initialise(models.build(run.config), 0)
         step = run.plan.steps[1]
-        rows = list(train.rows_of(run, step.samples, step.formats, [1.0] * 32, "cpu"))
+        rows = list(train.rows_of(run, step, [1.0] * 32, "cpu"))
         loss, _ = train.backward(run, model, step, "cpu")
         found.append((len(rows), loss.item(), {k: p.grad for k, p in model.named_parameters()}))
     assert [rows for rows, _, _ in found] == [1, 2, 4]
@@ -395,7 +395,7 @@ BAD_DATA = {
 def test_bad_data_is_told_before_any_weights_are_read(
     case, base, cache, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(models, "load", None)  # calling it would be an error
+    monkeypatch.setattr(train, "load_weights", None)  # calling it would be an error
     content, message = BAD_DATA[case]
     format = "ift" if case == "all too long" else "reasoning"
     file = tmp_path / "pairs.jsonl"

@@ -1,6 +1,6 @@
-"""A step's samples to ranks and rows: every rank finds the same plan by itself, from numbers alone.
+"""A step's samples to ranks and rows, from lengths and costs alone: the same on every rank.
 
-Samples go to ranks so that the costliest rank costs least, then each rank's share goes into as few
+Samples go to ranks so that the costliest rank costs least, then each rank's samples go into as few
 rows as --row-tokens allows. A row has its true length: nothing is padded or truncated.
 """
 

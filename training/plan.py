@@ -1,7 +1,7 @@
 """A run before its first step: each step's samples, in which format, at which rate and cost.
 
-All here is a function of the options, the data and the seed, never of the machine; every rank
-derives it by itself. To change the mixing rule, change arrange(); the schedule, wsd().
+Everything is a function of the options, the data and the seed, never of the machine, and every rank
+derives the same plan. To change the mixing rule, change arrange(); the schedule, wsd().
 """
 
 import math
@@ -11,8 +11,10 @@ import numpy as np
 
 import flops
 from common import hub
-from config import SCALES
+from config import ANSWERS, SCALES
 from data.pairs import Pairs
+
+COSTS = ("flops_paper", "flops_exact")
 
 # ---- order and mix --------------------------------------------------------------------------
 
@@ -37,18 +39,18 @@ def split(pairs: Pairs, max_len: int, val: int, samples: int | None, seed: int):
 
 
 def arrange(train: np.ndarray, format: str, ratio: float, seed: int, epochs: int = 1):
-    """(rows, reasons) in the order they are trained on: row numbers, and whether each one reasons.
+    """(rows, is_reasoning) in the order of training: row numbers, and who answers with reasoning.
 
-    format ift, reasoning, sequential or mixed; ratio: rho, the share that answers with reasoning,
+    format: ift, reasoning, sequential or mixed. ratio: rho, the share that answers with reasoning,
     for the latter two. The first rho of `train` reason, so who reasons at 25 % does at 50 %; the
     order is a function of (seed, epoch) alone, and sequential moves all of ift before reasoning.
     """
     rho = {"ift": 0.0, "reasoning": 1.0}.get(format, ratio)
-    reasons = np.arange(len(train)) < round(rho * len(train))
+    is_reasoning = np.arange(len(train)) < round(rho * len(train))
     order = np.concatenate([permutation(len(train), seed, 1 + i) for i in range(epochs)])
     if format == "sequential":
-        order = np.concatenate([order[~reasons[order]], order[reasons[order]]])
-    return train[order], reasons[order]
+        order = np.concatenate([order[~is_reasoning[order]], order[is_reasoning[order]]])
+    return train[order], is_reasoning[order]
 
 
 # ---- steps ----------------------------------------------------------------------------------
@@ -56,16 +58,22 @@ def arrange(train: np.ndarray, format: str, ratio: float, seed: int, epochs: int
 
 @dataclass
 class Step:
-    """One optimiser step."""
+    """The samples of one optimiser step, n of them."""
 
-    samples: np.ndarray  # row numbers of the pairs
-    reasons: np.ndarray  # bool: the reasoning answer, else ift
-    lr: float
-    fresh: bool = False  # the optimiser forgets its moments first (--restart)
+    samples: np.ndarray  # [n] row numbers of the pairs
+    is_reasoning: np.ndarray  # [n] bool: the reasoning answer, else ift
+    lengths: list[int]  # [n] tokens, system prompt and prompt included
+    answer_lengths: list[int]  # [n] tokens of the answer
+    lr: float = 0.0
+    reset_optimizer: bool = False  # AdamW forgets its moments first (--restart)
 
     @property
     def formats(self) -> list[str]:
-        return ["reasoning" if reasons else "ift" for reasons in self.reasons]
+        return formats_of(self.is_reasoning)
+
+
+def formats_of(is_reasoning) -> list[str]:
+    return ["reasoning" if reasons else "ift" for reasons in is_reasoning]
 
 
 @dataclass
@@ -96,21 +104,34 @@ class Plan:
         tokens += self.switch * np.array([format == "ift" for format in formats])
         return tokens.tolist(), answers.tolist()
 
+    def step(self, samples: np.ndarray, is_reasoning: np.ndarray, **more) -> Step:
+        lengths = self.lengths(samples, formats_of(is_reasoning))
+        return Step(samples, is_reasoning, *lengths, **more)
+
     def ledger(self, step: Step) -> dict:
-        """What a step holds and costs: all of its log line that can be known without running it."""
-        tokens, answers = self.lengths(step.samples, step.formats)
-        by_sample = float(step.reasons.mean())
-        by_token = float(np.array(answers)[step.reasons].sum() / sum(answers))
+        """What a step holds and costs: all of its log line that is known without running it."""
+        by_sample = float(step.is_reasoning.mean())
+        reasoning_tokens = np.array(step.answer_lengths)[step.is_reasoning].sum()
+        by_token = float(reasoning_tokens / sum(step.answer_lengths))
+        lengths = step.lengths, step.answer_lengths
         return {
-            "samples": len(tokens),
-            "tokens": sum(tokens),
-            "answer_tokens": sum(answers),
+            "samples": len(step.samples),
+            "tokens": sum(step.lengths),
+            "answer_tokens": sum(step.answer_lengths),
             "reasoning_samples": by_sample,  # shares of the step, as are the next two
             "reasoning_answer_tokens": by_token,
             "reasoning_weight": by_token if self.options.loss_mean == "token" else by_sample,
-            "flops_paper": flops.train(self.config, tokens, answers, method="paper"),
-            "flops_exact": flops.train(self.config, tokens, answers),
+            "flops_paper": flops.train(self.config, *lengths, method="paper"),
+            "flops_exact": flops.train(self.config, *lengths),
         }
+
+    def totals(self, steps: list[Step]) -> dict[str, int]:
+        """What some steps hold and cost together."""
+        totals = dict.fromkeys(("samples", "tokens", "answer_tokens", *COSTS), 0)
+        for step in steps:
+            ledger = self.ledger(step)
+            totals = {key: total + ledger[key] for key, total in totals.items()}
+        return totals
 
 
 def make_plan(options, config, pairs: Pairs, prefix: int, switch: int = 0) -> Plan:
@@ -131,23 +152,30 @@ def make_plan(options, config, pairs: Pairs, prefix: int, switch: int = 0) -> Pl
     plan = Plan(o, config, pairs, prefix, train, val, dropped, [], switch)
     if o.flops_budget or o.match:
         plan.train = train[: afford(plan)]
-    samples, reasons = arrange(plan.train, o.format, o.ratio, o.seed, o.epochs)
-    phases = [slice(None)]
-    if o.restart:
-        first = int((~reasons).sum())
-        phases = [slice(0, first), slice(first, None)]
-    low, high = (o.lr or SCALES[o.scale].lr[name] for name in ("ift", "reasoning"))
-    for phase in (phase for phase in phases if len(samples[phase])):
-        whole = Step(samples[phase], reasons[phase], lr=0.0)
-        bounds = cut(plan.lengths(whole.samples, whole.formats)[0], o.batch, o.batch_tokens)
-        shape = wsd(len(bounds) - 1, o.warmup, o.decay)
-        for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
-            reasons_here = whole.reasons[a:b]
-            share = o.ratio if o.format == "mixed" else reasons_here.mean()
-            lr = (low + (high - low) * share) * shape[i]
-            is_fresh = i == 0 and bool(plan.steps)
-            plan.steps.append(Step(whole.samples[a:b], reasons_here, float(lr), is_fresh))
+    samples, is_reasoning = arrange(plan.train, o.format, o.ratio, o.seed, o.epochs)
+    first = int((~is_reasoning).sum()) if o.restart else 0  # sequential: ift samples come first
+    for phase in (slice(0, first), slice(first, None)):
+        if len(samples[phase]):
+            plan.steps += steps_of(plan, samples[phase], is_reasoning[phase])
     return plan
+
+
+def steps_of(plan: Plan, samples: np.ndarray, is_reasoning: np.ndarray) -> list[Step]:
+    """The steps of one schedule. A step's peak rate is that of its formats, mixed by their share.
+
+    The share is rho in a mixed run and the step's own elsewhere: 0 or 1, but where sequential
+    passes from ift to reasoning.
+    """
+    o, steps = plan.options, []
+    low, high = (o.lr or SCALES[o.scale].lr[name] for name in ANSWERS)
+    bounds = cut(plan.lengths(samples, formats_of(is_reasoning))[0], o.batch, o.batch_tokens)
+    shape = wsd(len(bounds) - 1, o.warmup, o.decay)
+    for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        share = o.ratio if o.format == "mixed" else is_reasoning[a:b].mean()
+        lr = float((low + (high - low) * share) * shape[i])
+        is_reset = i == 0 and bool(plan.steps)
+        steps.append(plan.step(samples[a:b], is_reasoning[a:b], lr=lr, reset_optimizer=is_reset))
+    return steps
 
 
 def cut(lengths: list[int], batch: int, batch_tokens: int | None = None) -> list[int]:
@@ -197,8 +225,8 @@ def afford(plan: Plan) -> int:
             totals[name][1:] = costs
             totals[name] = np.cumsum(totals[name])
     budget = o.flops_budget or o.epochs * totals["ift"][-1]
-    reasons = np.array([round(o.ratio * n) for n in range(len(plan.train) + 1)])
-    cost = o.epochs * (totals["reasoning"][reasons] + totals["ift"] - totals["ift"][reasons])
+    counts = np.array([round(o.ratio * n) for n in range(len(plan.train) + 1)])  # who reason
+    cost = o.epochs * (totals["reasoning"][counts] + totals["ift"] - totals["ift"][counts])
     if cost[-1] < budget and not o.match:
         raise hub.UserError(
             f"--flops-budget {budget:.3g}: {o.epochs} epoch(s) of all {len(plan.train):,} training"

@@ -1,12 +1,10 @@
-"""From options to a Run: all that is known, checked and planned before any weights are read.
+"""From options to a Setup: all that is known, checked and planned before any weights are read.
 
-What is wrong is reported all at once, one line a case, with what to type instead.
+Mistakes are reported all at once, one line each, with what to type instead.
 """
 
 import dataclasses
 import json
-import math
-import os
 import tempfile
 import textwrap
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import torch
 import flops
 import model as models
 from common import cli, hub, parallel
-from config import FORMATS, SCALES, Config
+from config import SCALES, Config
 from data import toy
 from data.chat import Chat, load_tokenizer
 from data.pairs import Pairs, describe_pairs, load_pairs
@@ -26,17 +24,16 @@ from data.rows import listing, scan_pairs
 from kernels import launch
 from training.plan import Plan, make_plan
 
-# Options that may differ when a run goes on: they change no sample, order, weight or rate.
-OF_THE_MACHINE = {"device", "row_tokens", "checkpointing", "compile", "deterministic",
-                  "save_minutes", "cache", "show", "dry_run", "out"}  # fmt: skip
+# Options that may differ when a run resumes: they change no sample, order, weight or rate.
+MACHINE_OPTIONS = set("device row_tokens checkpointing compile deterministic save_minutes".split())
+MACHINE_OPTIONS |= {"cache", "show", "dry_run", "out"}
 # Options of the recipe: runs that differ in one are never averaged as seeds of each other.
-RECIPE = ("init", "epochs", "max_len", "system", "batch", "batch_tokens", "lr", "warmup", "decay",
-          "loss_mean", "restart", "beta1", "beta2", "weight_decay", "clip", "flops_budget",
-          "match")  # fmt: skip
+RECIPE = "init epochs max_len system batch batch_tokens lr warmup decay loss_mean restart".split()
+RECIPE += "beta1 beta2 weight_decay clip flops_budget match".split()
 
 
 @dataclass
-class Run:
+class Setup:
     """All that is known before the weights are read."""
 
     options: object  # train.Options
@@ -57,48 +54,17 @@ class Run:
         return " ".join(f"{cli.flag(name)} {getattr(o, name)}" for name in changed)
 
 
-def prepare(o, origin: dict) -> Run:
-    """Reads and checks everything but the weights; hub.UserError lists all that is wrong."""
-    problems = [*check_options(o, origin), *check_folder(o, {"options": dataclasses.asdict(o)})]
-
-    def attempt(work, *arguments):
-        try:
-            return work(*arguments)
-        except hub.UserError as error:
-            problems.append(str(error))
-
-    config = chat = pairs = None
-    is_scratch = o.init == "scratch"
-    if o.scale in SCALES:
-        config = SCALES[o.scale].config if is_scratch else attempt(Config.from_pretrained, o.init)
-    if config and not is_scratch and not hub.is_hub_id(o.init):
-        folder = Path(o.init).expanduser()
-        attempt(lambda: models.tensors_of(models.weight_files(folder)))
-    source = o.tokenizer or (SCALES[o.scale].base if is_scratch and config else o.init)
-    tokenizer, settings = None, {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if source == "scratch":
-        tokenizer = toy.tokenizer()
-    elif o.tokenizer or config:
-        flag = "--tokenizer" if o.tokenizer else "--init"
-        tokenizer, settings = attempt(load_tokenizer, source, flag) or (None, None)
-    if tokenizer:
-        chat = attempt(Chat, tokenizer)
-    if config and chat and config.vocab_size < chat.ids_in_use:
-        problems.append(
-            f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the"
-            f" tokenizer's {chat.ids_in_use}; pass the --tokenizer it was made with"
-        )
-    if config and config.max_position_embeddings < o.max_len:
-        most = config.max_position_embeddings
-        problems.append(f"--max-len {o.max_len}: the model reads {most} tokens; --max-len {most}")
+def prepare(o, origin: dict) -> Setup:
+    """Reads and checks everything but the weights; hub.UserError lists every mistake."""
+    problems = check_options(o, origin)
+    problems += check_folder(o, {"options": dataclasses.asdict(o)})
+    config, chat, settings = read_base(o, problems)
     if not problems:
-        pairs = attempt(load_pairs, o.data, chat, o.cache)
+        pairs = problems.attempt(load_pairs, o.data, chat, o.cache)
+        problems += check_pairs(o, pairs) if pairs else []
     elif o.data != "toy" and not hub.is_hub_id(o.data):
-        attempt(scan_pairs, o.data, o.skip_bad)  # name its problems too, but tokenise nothing
-    if pairs:
-        problems += check_pairs(o, pairs)
-    if problems:
-        raise hub.UserError("\n".join(problems))
+        problems.attempt(scan_pairs, o.data, o.skip_bad)  # reports its rows, tokenises nothing
+    problems.raise_any()
 
     system = np.array(chat.system(o.system), dtype=np.int64)
     student, teacher = chat.prompt(""), chat.prompt("", thinking=False)
@@ -115,96 +81,104 @@ def prepare(o, origin: dict) -> Run:
         "commit": cli.git_commit(),
         "torch": torch.__version__,
     }
-    most = max(len(step.samples) for step in plan.steps)
-    if parallel.world_size() > most:
-        problems.append(
-            f"{parallel.world_size()} ranks for {most} samples a step: at most"
-            f" --nproc_per_node={most} is of use; or raise --batch"
-        )
-    if problems := problems + check_folder(o, record):
-        raise hub.UserError("\n".join(problems))
-    if not is_scratch:
+    most, ranks = max(len(step.samples) for step in plan.steps), parallel.world_size()
+    problems.add(
+        ranks > most,
+        f"{ranks} ranks for {most} samples a step: --nproc_per_node={most} is the most of use, or"
+        " raise --batch",
+    )
+    problems += check_folder(o, record)
+    problems.raise_any()
+    if o.init != "scratch":
         hub.fetch(o.init, files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))  # before ranks meet
-    return Run(o, config, chat, settings, pairs, plan, system, switch, record)
+    return Setup(o, config, chat, settings, pairs, plan, system, switch, record)
 
 
-def check_options(o, origin: dict) -> list[str]:
-    """What is wrong with the options by themselves, one line a case."""
-    problems = []
+# ---- checks ---------------------------------------------------------------------------------
 
-    def report(is_wrong, message):
-        if is_wrong:
-            problems.append(message)
 
-    choices = {
-        "scale": list(SCALES),
-        "format": FORMATS,
-        "loss_mean": ("token", "sample"),
-        "device": ("cpu", "cuda"),
-        "dtype": ("bf16", "fp32"),
-        "checkpointing": ("none", "full"),
-        "toggle": ("", "qwen3"),
-        "match": ("", "flops", "tokens"),
-    }
-    for name, known in choices.items():
-        value = getattr(o, name)
-        report(value not in known, cli.not_one_of(cli.flag(name), value, [k for k in known if k]))
-    may_be_zero = {"seed", "val", "val_every", "warmup", "decay", "save_minutes", "show", "ratio",
-                   "beta1", "beta2", "weight_decay"}  # fmt: skip
-    for name, value in vars(o).items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            is_fine = math.isfinite(value) and (value > 0 or value == 0 and name in may_be_zero)
-            least = "at least 0" if name in may_be_zero else "more than 0"
-            report(not is_fine, f"{cli.flag(name)} {value}: a number of {least}")
+def check_options(o, origin: dict) -> cli.Problems:
+    """What the types do not allow, and the rules between options."""
+    problems = cli.Problems(cli.check(o))
     problems += launch.problems(o.device)
-    report(o.ratio > 1, f"--ratio {o.ratio}: a share, at most 1")
-    report(max(o.beta1, o.beta2) >= 1, "--beta1 and --beta2: below 1")
-    report(o.seed >= 2**63, f"--seed {o.seed}: below 2**63")
-    report(any("\ud800" <= c <= "\udfff" for c in o.system), "--system: not valid UTF-8")
-    report(o.row_tokens < o.max_len, f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}")
+    problems.add(o.seed >= 2**63, f"--seed {o.seed}: below 2**63")
+    problems.add(max(o.beta1, o.beta2) == 1, "--beta1 and --beta2: below 1")
+    problems.add(any("\ud800" <= c <= "\udfff" for c in o.system), "--system: not valid UTF-8")
+    is_short = o.row_tokens < o.max_len
+    problems.add(is_short, f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}")
 
     given = {name for name, layer in origin.items() if layer == "command line"}
-    one_format = o.format in ("ift", "reasoning")
-    report("ratio" in given and one_format, "--ratio goes with --format sequential or mixed")
-    report(o.restart and o.format != "sequential", "--restart goes with --format sequential")
+    is_one_format = o.format in ("ift", "reasoning")
+    problems.add(
+        "ratio" in given and is_one_format, "--ratio goes with --format sequential or mixed"
+    )
+    is_other = o.restart and o.format != "sequential"
+    problems.add(is_other, "--restart goes with --format sequential")
     for pair in (("batch", "batch_tokens"), ("samples", "flops_budget"), ("match", "flops_budget")):
         flags = " and ".join(map(cli.flag, pair))
-        report(given.issuperset(pair), f"{flags}: give one of the two")
+        problems.add(given.issuperset(pair), f"{flags}: give one of the two")
     no_gpu = o.device == "cuda" and not torch.cuda.is_available()
-    report(no_gpu, "--device cuda: torch sees no GPU here; leave --device out")
-
-    above = folder = Path(o.out)
-    try:
-        above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryDirectory(dir=above, suffix=".tmp"):
-            names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        is_foreign = any(not n.endswith(".tmp") for n in names) and "config.json" not in names
-        report(is_foreign, f"--out {o.out}: holds files that are no run; choose a new folder")
-    except OSError as error:
-        why = f"cannot write in {above} ({error.strerror})"
-        report(True, f"--out {o.out}: {why}; choose another")
+    problems.add(no_gpu, "--device cuda: torch sees no GPU here; leave --device out")
     return problems
 
 
 def check_folder(o, record: dict) -> list[str]:
-    """How the run in --out, if there is one, differs from this one in what it learns."""
-    file = Path(o.out) / "config.json"
-    if not os.path.isfile(file):  # False, too, for a name that cannot be a file's
-        return []
+    """Why --out cannot be written, or how the run in it differs from this one in what it learns."""
+    folder = existing = Path(o.out)
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(dir=existing, suffix=".tmp"):
+            names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        return [f"--out {o.out}: cannot write in {existing} ({error.strerror}); choose another"]
+    if "config.json" not in names:
+        is_foreign = any(not name.endswith(".tmp") for name in names)
+        message = f"--out {o.out}: holds files that are no run; choose a new folder"
+        return [message] if is_foreign else []
     here = json.loads(json.dumps(record))
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-        before = {part: before[part] for part in ("options", "model", "data")}
+        there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        there = {part: there[part] for part in ("options", "model", "data")}
     except (ValueError, KeyError):
         return [f"--out {o.out}: its config.json is not of a run; choose a new folder"]
     changed = [
-        f"  {name}: {before[part].get(name)} there, {here[part].get(name)} here"
-        for part in ("options", "model", "data")
-        for name in sorted({*before[part], *here.get(part, {})} - OF_THE_MACHINE)
-        if part in here and before[part].get(name) != here[part].get(name)
+        f"  {name}: {there[part].get(name)} there, {here[part].get(name)} here"
+        for part in there
+        for name in sorted({*there[part], *here.get(part, {})} - MACHINE_OPTIONS)
+        if part in here and there[part].get(name) != here[part].get(name)
     ]
     head = f"--out {o.out}: holds another run; pass its options, or another --out"
     return ["\n".join([head, *changed])] if changed else []
+
+
+def read_base(o, problems: cli.Problems) -> tuple[Config, Chat, dict]:
+    """The student's shape, the renderer of its prompts, and its base's tokenizer_config.json."""
+    config = chat = tokenizer = None
+    settings, is_scratch = {"tokenizer_class": "PreTrainedTokenizerFast"}, o.init == "scratch"
+    if o.scale in SCALES and is_scratch:
+        config = SCALES[o.scale].config
+    elif o.scale in SCALES:
+        config = problems.attempt(Config.from_pretrained, o.init)
+    if config and not is_scratch and not hub.is_hub_id(o.init):
+        folder = Path(o.init).expanduser()
+        problems.attempt(lambda: models.tensors_of(models.weight_files(folder)))
+    source = o.tokenizer or (SCALES[o.scale].base if is_scratch and config else o.init)
+    if source == "scratch":
+        tokenizer = toy.tokenizer()
+    elif o.tokenizer or config:
+        flag = "--tokenizer" if o.tokenizer else "--init"
+        tokenizer, settings = problems.attempt(load_tokenizer, source, flag) or (None, None)
+    if tokenizer:
+        chat = problems.attempt(Chat, tokenizer)
+    if config and chat and config.vocab_size < chat.ids_in_use:
+        problems.append(
+            f"--init {o.init}: its vocabulary of {config.vocab_size} is smaller than the"
+            f" tokenizer's {chat.ids_in_use}; pass the --tokenizer it was made with"
+        )
+    if config and config.max_position_embeddings < o.max_len:
+        most = config.max_position_embeddings
+        problems.append(f"--max-len {o.max_len}: the model reads {most} tokens; --max-len {most}")
+    return config, chat, settings
 
 
 def check_pairs(o, pairs: Pairs) -> list[str]:
@@ -215,32 +189,34 @@ def check_pairs(o, pairs: Pairs) -> list[str]:
         problems.append(
             f"--data {o.data}: {rows}\n  mend them, or pass --skip-bad to leave them out"
         )
-    needed = {"ift": o.ratio < 1, "reasoning": o.ratio > 0}
-    for name in (name for name in needed if needed[name] and name not in pairs.formats):
+    is_needed = {"ift": o.ratio < 1, "reasoning": o.ratio > 0}
+    for name in (n for n in is_needed if is_needed[n] and n not in pairs.formats):
         has = " and ".join(pairs.formats) or "none"
         problems.append(f"--data {o.data}: no {name} answers in it, for {o.format}; it has {has}")
     return problems
 
 
-def describe(run: Run) -> str:
+# ---- the plan in words ----------------------------------------------------------------------
+
+
+def describe(setup: Setup) -> str:
     """The plan in 80 columns, as --dry-run prints it."""
-    o, plan, chat = run.options, run.plan, run.chat
-    books = [plan.ledger(step) for step in plan.steps]
-    total = {key: sum(book[key] for book in books) for key in books[0]}
-    longest = max(max(plan.lengths(step.samples, step.formats)[0]) for step in plan.steps)
-    share = -(-max(book["tokens"] for book in books) // parallel.world_size())
-    row = min(o.row_tokens, max(longest, share))  # the longest row of any rank, about
+    o, plan, chat = setup.options, setup.plan, setup.chat
+    total = plan.totals(plan.steps)
+    longest = max(max(step.lengths) for step in plan.steps)
+    rank_tokens = -(-max(sum(step.lengths) for step in plan.steps) // parallel.world_size())
+    row = min(o.row_tokens, max(longest, rank_tokens))  # the longest row of any rank, about
     width, recompute = (2 if o.dtype == "bf16" else 4), o.checkpointing == "full"
     logits = 2**28 if o.device == "cuda" else 2**26  # of a chunk in kernels/
-    memory = flops.memory(run.config, row, parallel.world_size(), width, recompute, logits)
+    memory = flops.memory(setup.config, row, parallel.world_size(), width, recompute, logits)
     parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in memory.items())
     rates = [step.lr for step in plan.steps]
-    bad = f", {len(run.pairs.problems):,} bad rows left out" if run.pairs.problems else ""
+    bad = f", {len(setup.pairs.problems):,} bad rows left out" if setup.pairs.problems else ""
     stops = " ".join(f"{chat.tokenizer.id_to_token(i)} ({i})" for i in chat.stop_ids)
     return f"""\
-student    {o.scale}: {run.config.model_type}, {flops.parameters(run.config):,} parameters
+student    {o.scale}: {setup.config.model_type}, {flops.parameters(setup.config):,} parameters
 from       {o.init}
-data       {o.data}: {describe_pairs(run.pairs)}
+data       {o.data}: {describe_pairs(setup.pairs)}
 used       {len(plan.train):,} to train on, {len(plan.val):,} held out{bad}
 dropped    {len(plan.dropped):,} of over {o.max_len:,} tokens, from both arms
 format     {o.format}, rho {o.ratio:g}, {o.loss_mean} mean of the loss on answers
