@@ -5,8 +5,8 @@
     python study.py run --preset paper-small --ccsd ccsd.jsonl   # one GPU
     python study.py run --preset toy --controls sample-mean --seeds 0,1,2
 
-Writes to --out: a run folder for every trial, CORPUS/SCALE-ARM-sSEED; logs/; trials/ (each one's
-recipe and how it ended); report/ (pareto.py's). The same command resumes what was
+Writes to --out: a run folder for every trial, CORPUS/SCALE-ARM-sSEED; logs/; trials/ (the recipe of
+each, how it ended and its time); report/ (pareto.py's). The same command resumes what was
 interrupted, retries what failed, and redoes what changed, keeping the old in replaced/.
 """
 
@@ -78,16 +78,17 @@ SET_BY_THE_GRID = {
     "generate": ("--teacher", "--prompts", "--same-sampling", "--out"),
 }
 ARM = r"(?:(ift|reasoning)|(sequential|mixed)-(0?\.\d*[1-9]\d*))(?:@(.+))?"
+Action = Literal["plan", "run", "status", "report"]
 NAMED = r"\w[\w.-]*=.+"  # a corpus
 
 
 @dataclass
 class Options:
     # the study
-    action: Literal["plan", "run", "status", "report"] = cli.positional("")  # plan: grid and cost
+    action: Action = cli.positional("")  # plan (print the grid and its cost), run, status or report
     preset: Annotated[str, OneOf(PRESETS)] = "toy"  # options of the grid: a row of study.PRESETS
     out: str | None = None  # folder of the study (default: runs/study-PRESET)
-    # the grid; lists have commas
+    # the grid: its lists are joined by commas
     corpora: str = "general"  # general, math, toy or NAME=PAIRS (default: by preset, or general)
     scales: Annotated[str, OneOf(SCALES, several=True)] = ""  # students (default: by preset)
     arms: str = (
@@ -95,7 +96,7 @@ class Options:
     )
     seeds: str = "0"  # of data order and weights (default: by preset, or 0)
     controls: Annotated[str, OneOf(("", *CONTROLS), several=True)] = (
-        ""  # further trials (see README)
+        ""  # more trials (default: none)
     )
     benchmarks: str = "all"  # as evaluate.py takes them (default: by preset, or all)
     only: str = ""  # names of trials, with *: "general/7b-*,*-s1" (default: all)

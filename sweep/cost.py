@@ -90,13 +90,12 @@ def teacher_flops(o, folders) -> dict:
 # ---- lengths: {(answer, prompt tokens, answer tokens): samples} ---------------------------------
 
 
-def true_lengths(planned: setup.Run) -> tuple[Config, Counter]:
+def true_lengths(planned: setup.Setup) -> tuple[Config, Counter]:
     """The model and the lengths of a planned run's samples."""
     lengths = Counter()
     for step in planned.plan.steps:
-        tokens, answers = planned.plan.lengths(step.samples, step.formats)
-        prompts = [n - a for n, a in zip(tokens, answers, strict=True)]
-        lengths.update(zip(step.formats, prompts, answers, strict=True))
+        prompts = [n - a for n, a in zip(step.lengths, step.answer_lengths, strict=True)]
+        lengths.update(zip(step.formats, prompts, step.answer_lengths, strict=True))
     return planned.config, lengths
 
 

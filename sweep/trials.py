@@ -70,7 +70,7 @@ def recipe(trial: Trial) -> dict:
     """All that a trial's weights, answers and scores depend on, except the code and the Hub."""
     t, e, student = trial.training, trial.evaluation, SCALES[trial.scale]
     names = evaluate.selected(e.benchmarks)
-    weights = {k: v for k, v in vars(t).items() if k not in setup.OF_THE_MACHINE}
+    weights = {k: v for k, v in vars(t).items() if k not in setup.MACHINE_OPTIONS}
     weights |= {"rates": student.lr, "base": identity(t.init), "pairs": pairs_identity(t.data)}
     weights["model"] = dataclasses.asdict(student.config) if t.init == "scratch" else None
     answers = {name: getattr(e, name) for name in evaluate.OF_THE_ANSWERS}

@@ -262,10 +262,9 @@ def test_a_finished_study_runs_nothing_again(undisturbed):
     assert before == {file: file.stat().st_mtime_ns for file in undisturbed.folder.glob("toy/*/*")}
 
 
-def test_a_report_of_one_run_and_a_torn_line_of_times(undisturbed, tmp_path, capsys):
+def test_a_report_of_one_run(undisturbed, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(undisturbed.folder, out)
-    (out / "times.jsonl").open("a").write('{"trial": "toy')
     arguments = list(map(str, tiny(out)[1:]))
     assert study.main(["status", *arguments]) == 0 and "5 of 5 done" in capsys.readouterr().out
     assert study.main(["report", *arguments, "--only", "toy/toy-s-ift-s0"]) == 0
@@ -348,7 +347,7 @@ def test_a_corrupt_pairs_file_fails_its_own_run_and_is_named(tmp_path):
     assert "bad/toy-xs-ift-s0: failed" in report and "bad.jsonl:51" in report
     assert len(list(out.glob("good/*/summary.json"))) == 2
     status = run("status", *arguments[1:])
-    assert "failed: bad/toy-xs-ift-s0" in status.out and "2 of 3 done" in status.out
+    assert "FAILED bad/toy-xs-ift-s0" in status.out and "2 of 3 done" in status.out
     bad.write_text("".join(lines))  # mended: only that one is run
     again = run(*arguments)
     assert again.returncode == 0, again.out + again.err
@@ -418,6 +417,35 @@ def test_one_changed_option_reruns_only_the_runs_it_touches(undisturbed, tmp_pat
     assert (out / "replaced/toy/toy-xs-ift-s0.1/summary.json").is_file()
 
 
+def test_a_job_on_cores_starts_with_the_scripts_imported(tmp_path):
+    (tmp_path / "probe.py").write_text(
+        "import sys\n\n\ndef main(arguments):\n    print([n for n in arguments if n in sys.modules])\n"
+    )
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "sys.path.append(sys.argv[1])\n"
+        "from sweep import workers\n"
+        "command = ('probe', *workers.SCRIPTS, 'torch', 'no_such_module')\n"
+        "assert not {*workers.SCRIPTS} & {*sys.modules}\n"
+        "jobs = [workers.Job('probe', (command,), 1, Path('log'))]\n"
+        "assert [job.problem for job in workers.run(jobs, cores=1)] == ['']\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, "-c", code, str(ROOT)]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=200)
+    log = (tmp_path / "log").read_text()
+    assert log.splitlines()[-1] == str([*workers.SCRIPTS, "torch"])
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize("script", workers.SCRIPTS)
+def test_commands_on_gpus_run_files_that_exist(script, gpus):
+    command = workers.executable((script, "--out", "run"), gpus)
+    [file] = [word for word in command if word.endswith(".py")]
+    assert Path(file).is_file() and Path(file).is_absolute() and command[0] == sys.executable
+
+
 @pytest.mark.slow
 def test_on_more_than_one_device_training_is_torchruns(tmp_path):
     out = tmp_path / "run"
@@ -425,7 +453,7 @@ def test_on_more_than_one_device_training_is_torchruns(tmp_path):
               "--device", "cpu", "--out", str(out), "--show", "0")  # fmt: skip
     job = workers.Job("two", (learns,), 2, tmp_path / "two.log")
     wrong = workers.Job("wrong", (("train", "--scale", "none"),), 1, tmp_path / "wrong.log")
-    outcomes = {o.job.name: o.problem for o in workers.run([job, wrong], gpus=3)}
+    outcomes = {job.name: job.problem for job in workers.run([job, wrong], gpus=3)}
     log = (tmp_path / "two.log").read_text()
     assert outcomes["two"] == "" and "torchrun --standalone --nproc_per_node=2" in log
     assert "2 rank(s)" in log and (out / "summary.json").is_file()
