@@ -140,19 +140,18 @@ def check(o: Options) -> cli.Problems:
             problems.add(not is_fine, f"--{name} {word}: {rule}")
     is_unique = len(corpora(o)) == len(cli.words(o.corpora))
     problems.add(not is_unique, f"--corpora {o.corpora}: two corpora have the same name")
-    for place in filter(None, (word.partition("@")[2] for word in cli.words(o.arms))):
-        points = itertools.product(cli.words(o.scales), cli.words(o.seeds))
-        is_in_grid = any(is_at(place, *point) for point in points)
-        problems.add(not is_in_grid, f"--arms @{place}: no SCALE or SCALE-sSEED of this grid")
+    points = list(itertools.product(cli.words(o.scales), cli.words(o.seeds)))
+    for word in [word for word in cli.words(o.arms) if "@" in word]:
+        is_in_grid = any(is_at(word.partition("@")[2], *point) for point in points)
+        problems.add(not is_in_grid, f"--arms {word}: no such SCALE or SCALE-sSEED in this grid")
     asked = problems.attempt(evaluate.selected, o.benchmarks) or []
     has_rows = o.ccsd or re.search("--(ccsd|data-dir)", o.evaluate)
     if o.action == "run" and "c_code_summarization" in asked and not has_rows:
         problems.append(f"--benchmarks {o.benchmarks}: c_code_summarization is {items.CCSD}")
     is_paired = "same-sampling" in cli.words(o.controls) and not o.teacher
     problems.add(is_paired, "--controls same-sampling: needs the --teacher that generates pairs")
-    count = torch.cuda.device_count()
-    message = f"--gpus {o.gpus}: torch sees {count} here; pass --gpus {count}"
-    problems.add(o.action == "run" and o.gpus > count, message)
+    most = torch.cuda.device_count() if o.action == "run" else o.gpus
+    problems.add(o.gpus > most, f"--gpus {o.gpus}: torch sees {most} here; pass --gpus {most}")
     for name, taken in SET_BY_THE_GRID.items():
         try:
             flags = {word.partition("=")[0] for word in shlex.split(getattr(o, name))}
@@ -207,11 +206,10 @@ def generations(o: Options) -> list[workers.Job]:
     for corpus, prompts in corpora(o).items() if o.teacher else ():
         for suffix in ("", "-same-sampling") if is_paired else ("",):
             folder = f"{o.out}/pairs/{corpus}{suffix}"
-            command = ["generate", "--teacher", o.teacher, "--prompts", prompts]
-            command += [*shlex.split(o.generate), *(["--same-sampling"] if suffix else [])]
+            command = ("generate", "--teacher", o.teacher, "--prompts", prompts, "--out", folder)
+            command += (*shlex.split(o.generate), *(["--same-sampling"] if suffix else []))
             log = Path(o.out, "logs", f"{corpus}{suffix}-pairs.log")
-            commands = ((*command, "--out", folder),)
-            jobs.append(workers.Job(folder, commands, o.gpus or o.cores, log))
+            jobs.append(workers.Job(folder, (command,), o.gpus or o.cores, log))
     return jobs
 
 

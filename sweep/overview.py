@@ -22,8 +22,12 @@ def plan(o, trials: list[Trial]) -> str:
     lines = []
     for section, members in groups(costed, "corpus", "control").items():
         rows = [[*heads, "memory", "disk"]]
-        rows += [arm_row(o, seeds) for seeds in groups(members, "scale", "arm").values()]
-        lines += [f"{title(section)}: {members[0].training.data}", *cli.table(rows), ""]
+        rows += [arm_row(o, seeds) for seeds in groups(members, "training.scale", "arm").values()]
+        lines += [
+            f"{', '.join(filter(None, section))}: {members[0].training.data}",
+            *cli.table(rows),
+            "",
+        ]
     return "\n".join([*lines, *totals(o, costed), *failures(o, trials)])
 
 
@@ -34,7 +38,13 @@ def arm_row(o, seeds: list[Trial]) -> list:
     sizes = [amount(total(seeds, name)) for name in ("samples", "tokens")]
     compute = [power(total(seeds, name, "exact"), 1) for name in ("train", "answers")]
     time = total(seeds, "device_seconds") / (3600 if o.gpus else 60)
-    row = [f"{seeds[0].scale} {short(seeds[0].arm)}", len(seeds), *sizes, *compute, f"{time:,.1f}"]
+    row = [
+        f"{seeds[0].training.scale} {short(seeds[0].arm)}",
+        len(seeds),
+        *sizes,
+        *compute,
+        f"{time:,.1f}",
+    ]
     return [*row, need, amount(total(seeds, "disk"))]
 
 
@@ -55,7 +65,7 @@ def totals(o, trials: list[Trial]) -> list[str]:
     lines += ["", f"now {counts(states.values())}; {amount(total(left, 'disk'))}B of disk to write"]
     if o.gpus:
         hours, days = seconds / 3600, seconds / o.gpus / 86_400
-        most = max(flops.parameters(SCALES[trial.scale].config) for trial in trials)
+        most = max(flops.parameters(SCALES[trial.training.scale].config) for trial in trials)
         lines.append(f"""\
 {hours:,.0f} GPU-hours are left, {days:,.1f} days on {o.gpus} GPU(s): exact FLOPs on {o.gpu}
 at an assumed MFU of {o.mfu:.0%}, in decoding as well; not measured. The largest
@@ -130,10 +140,10 @@ def by_scale_and_arm(trials: list[Trial], cell) -> list[str]:
     for section, members in groups(trials, "corpus", "control").items():
         arms = list(dict.fromkeys(trial.arm for trial in members))
         rows = [["", *map(short, arms)]]
-        for scale, students in groups(members, "scale").items():
+        for scale, students in groups(members, "training.scale").items():
             seeds = groups(students, "arm")
             rows.append([scale, *(cell(seeds[arm]) if arm in seeds else "" for arm in arms)])
-        lines += ["", title(section), *cli.table(rows)]
+        lines += ["", ", ".join(filter(None, section)), *cli.table(rows)]
     return lines[1:]
 
 
@@ -162,10 +172,6 @@ def groups(trials: list[Trial], *names: str) -> dict:
 
 def counts(states: Iterable[str]) -> str:
     return ", ".join(f"{number} {state}" for state, number in Counter(states).items())
-
-
-def title(section: tuple[str, str]) -> str:
-    return ", ".join(filter(None, section))
 
 
 def short(arm: str) -> str:

@@ -34,10 +34,6 @@ class Trial:
     problem: str = ""  # why it cannot run
 
     @property
-    def scale(self) -> str:
-        return self.training.scale
-
-    @property
     def folder(self) -> Path:
         return Path(self.training.out)
 
@@ -68,7 +64,7 @@ def pairs_identity(data: str):
 
 def recipe(trial: Trial) -> dict:
     """All that a trial's weights, answers and scores depend on, except the code and the Hub."""
-    t, e, student = trial.training, trial.evaluation, SCALES[trial.scale]
+    t, e, student = trial.training, trial.evaluation, SCALES[trial.training.scale]
     names = evaluate.selected(e.benchmarks)
     weights = {k: v for k, v in vars(t).items() if k not in setup.MACHINE_OPTIONS}
     weights |= {"rates": student.lr, "base": identity(t.init), "pairs": pairs_identity(t.data)}

@@ -92,7 +92,7 @@ def why(job: Job, code: int) -> str:
     if errors := [line for line in lines if line.startswith("error: ")]:
         return errors[-1].removeprefix("error: ")
     if code < 0:
-        hint = ", out of memory?" if -code == signal.SIGKILL else ""
+        hint = ", out of memory?" * (-code == signal.SIGKILL)
         return f"ended by {signal.Signals(-code).name}{hint}"
     return lines[-1] if lines else f"exit code {code}"
 

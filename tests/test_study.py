@@ -155,7 +155,7 @@ def test_larger_students_get_the_gpus_they_need():
     found = {}
     for trial in study.grid(o):
         if trial.name.startswith("general/") and trial.arm == "ift":
-            found[trial.scale] = cost_of(o, trial)
+            found[trial.training.scale] = cost_of(o, trial)
     assert [found[s].devices for s in ("0.5b", "1.5b", "3b", "7b", "14b")] == [1, 1, 1, 4, 8]
     assert all(fits(o, cost.memory) for cost in found.values())
     small = study.parse(["plan", "--preset", "paper", "--gpus", "1", "--gpu", "RTX 4090"])
@@ -419,7 +419,9 @@ def test_one_changed_option_reruns_only_the_runs_it_touches(undisturbed, tmp_pat
 
 def test_a_job_on_cores_starts_with_the_scripts_imported(tmp_path):
     (tmp_path / "probe.py").write_text(
-        "import sys\n\n\ndef main(arguments):\n    print([n for n in arguments if n in sys.modules])\n"
+        "import sys\n\n\n"
+        "def main(arguments):\n"
+        "    print([name for name in arguments if name in sys.modules])\n"
     )
     code = (
         "import sys\n"
