@@ -193,10 +193,9 @@ def grid(o: Options) -> list[Trial]:
         recipe += ["--out", folder, "--show", "0", *shlex.split(f"{o.train} {change}")]
         questions = [folder, "--benchmarks", o.benchmarks, *(["--ccsd", o.ccsd] if o.ccsd else [])]
         questions += shlex.split(o.evaluate)
-        training, origin = train.parse(recipe)
         evaluation, _ = cli.parse(evaluate.Options, questions, evaluate.__doc__)
         commands = (("train", *recipe), ("evaluate", *questions))
-        trials[name] = Trial(name, corpus, arm, control, commands, training, origin, evaluation)
+        trials[name] = Trial(name, corpus, arm, control, commands, *train.parse(recipe), evaluation)
     return list(trials.values())
 
 
@@ -226,9 +225,8 @@ def generate_pairs(o: Options, trials: list[Trial]):
     """Runs the teacher. Where it fails, so do the trials that need its pairs."""
     for job in workers.run(generations(o), o.cores, o.gpus):
         print(f"{job.name}: {job.problem or 'done'}", flush=True)
-        for trial in trials:
-            if job.problem and trial.training.data == job.name:
-                trial.problem = f"its pairs: {job.problem}"
+        for trial in [t for t in trials if job.problem and t.training.data == job.name]:
+            trial.problem = f"its pairs: {job.problem}"
 
 
 def run(o: Options, trials: list[Trial]) -> int:
@@ -349,8 +347,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nStart? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise hub.UserError("nothing was started; pass --yes to start without asking")
-    name = f"working-{zlib.crc32(o.only.encode()):08x}"  # others may work on other --only
-    with files.exclusive(Path(o.out, name)):
+    # one process for each --only: several nodes may share a study
+    with files.exclusive(Path(o.out, f"working-{zlib.crc32(o.only.encode()):08x}")):
         return run(o, trials)
 
 

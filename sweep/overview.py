@@ -23,11 +23,8 @@ def plan(o, trials: list[Trial]) -> str:
     for section, members in groups(costed, "corpus", "control").items():
         rows = [[*heads, "memory", "disk"]]
         rows += [arm_row(o, seeds) for seeds in groups(members, "training.scale", "arm").values()]
-        lines += [
-            f"{', '.join(filter(None, section))}: {members[0].training.data}",
-            *cli.table(rows),
-            "",
-        ]
+        title = ", ".join(filter(None, section))
+        lines += [f"{title}: {members[0].training.data}", *cli.table(rows), ""]
     return "\n".join([*lines, *totals(o, costed), *failures(o, trials)])
 
 
@@ -38,14 +35,8 @@ def arm_row(o, seeds: list[Trial]) -> list:
     sizes = [amount(total(seeds, name)) for name in ("samples", "tokens")]
     compute = [power(total(seeds, name, "exact"), 1) for name in ("train", "answers")]
     time = total(seeds, "device_seconds") / (3600 if o.gpus else 60)
-    row = [
-        f"{seeds[0].training.scale} {short(seeds[0].arm)}",
-        len(seeds),
-        *sizes,
-        *compute,
-        f"{time:,.1f}",
-    ]
-    return [*row, need, amount(total(seeds, "disk"))]
+    name, disk = f"{seeds[0].training.scale} {short(seeds[0].arm)}", amount(total(seeds, "disk"))
+    return [name, len(seeds), *sizes, *compute, f"{time:,.1f}", need, disk]
 
 
 def totals(o, trials: list[Trial]) -> list[str]:
