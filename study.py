@@ -91,13 +91,9 @@ class Options:
     # the grid: its lists are joined by commas
     corpora: str = "general"  # general, math, toy or NAME=PAIRS (default: by preset, or general)
     scales: Annotated[str, OneOf(SCALES, several=True)] = ""  # students (default: by preset)
-    arms: str = (
-        ""  # ift, reasoning, sequential-RHO, mixed-RHO; @SCALE: only there (default: preset)
-    )
+    arms: str = ""  # ift, reasoning, sequential-RHO, mixed-RHO, or ARM@SCALE (default: by preset)
     seeds: str = "0"  # of data order and weights (default: by preset, or 0)
-    controls: Annotated[str, OneOf(("", *CONTROLS), several=True)] = (
-        ""  # more trials (default: none)
-    )
+    controls: Annotated[str, OneOf(("", *CONTROLS), several=True)] = ""  # additional trials
     benchmarks: str = "all"  # as evaluate.py takes them (default: by preset, or all)
     only: str = ""  # names of trials, with *: "general/7b-*,*-s1" (default: all)
     # options passed on to the scripts
@@ -177,18 +173,18 @@ def grid(o: Options) -> list[Trial]:
     axes = (["", *cli.words(o.controls)], cli.words(o.scales), cli.words(o.arms), seeds)
     for (corpus, data), control, scale, word, seed in itertools.product(corpora(o).items(), *axes):
         pure, mixture, rho, place = re.fullmatch(ARM, word).groups()
-        style, ratio = pure or mixture, [f"{float(rho):g}"] if rho else []
-        arm = "-".join([style, *ratio])
+        arm_format, ratio = pure or mixture, [f"{float(rho):g}"] if rho else []
+        arm = "-".join([arm_format, *ratio])
         data = f"{o.out}/pairs/{corpus}" if o.teacher else data
         rates, same = SCALES[scale].lr, f"{data}-same-sampling"
-        change = CONTROLS.get(control, {}).get(style, "").format(**rates, same=same)
-        is_idle = control and change in ("", f"--lr {rates.get(style)}")
+        change = CONTROLS.get(control, {}).get(arm_format, "").format(**rates, same=same)
+        is_idle = control and change in ("", f"--lr {rates.get(arm_format)}")
         name = f"{corpus}/{scale}-{arm}{'-' * bool(control)}{control}-s{seed}"
         is_chosen = any(fnmatch.fnmatch(name, pattern) for pattern in cli.words(o.only or "*"))
         if is_idle or not is_chosen or not is_at(place, scale, seed):
             continue
         folder = f"{o.out}/{name}"
-        recipe = ["--scale", scale, "--format", style, "--data", data, "--seed", seed]
+        recipe = ["--scale", scale, "--format", arm_format, "--data", data, "--seed", seed]
         recipe += ["--ratio", *ratio] if ratio else []
         recipe += ["--out", folder, "--show", "0", *shlex.split(f"{o.train} {change}")]
         questions = [folder, "--benchmarks", o.benchmarks, *(["--ccsd", o.ccsd] if o.ccsd else [])]
