@@ -36,7 +36,7 @@ BASE_MAX_NEW = 2048  # tokens of a base model's answer, which knows no end
 @dataclass
 class Options:
     # what is asked, and of whom
-    model: str = cli.positional("")  # run folder, model folder or Hub id
+    model: str = ""  # run folder, model folder or Hub id
     benchmarks: str = (
         "all"  # names, families like math-oe, all, hub (those on it) or toy, with commas
     )
@@ -345,14 +345,14 @@ def answer(plan: Plan) -> dict[str, dict]:
         return answers
     requests, asked, hopeless = to_ask(plan, answers)
     with contextlib.ExitStack() as stack:
-        opened = {}
+        files = {}
 
         def keep(name, row):
-            if name not in opened:
+            if name not in files:
                 path = folder / f"{name}.jsonl"
-                opened[name] = stack.enter_context(path.open("a", encoding="utf-8"))
-            opened[name].write(json.dumps(row) + "\n")  # ASCII: a lone surrogate stays writable
-            opened[name].flush()
+                files[name] = stack.enter_context(path.open("a", encoding="utf-8"))
+            files[name].write(json.dumps(row) + "\n")  # ASCII: a lone surrogate stays writable
+            files[name].flush()
             answers[name][row["id"], row.get("sample", 0)] = row
 
         if requests:
@@ -376,7 +376,7 @@ def answer(plan: Plan) -> dict[str, dict]:
     for name in plan.items:
         order = {item.id: i for i, item in enumerate(plan.items[name])}
         place = {key: (order.get(key[0], len(order)), *key) for key in answers[name]}
-        if list(place) != (keys := sorted(place, key=place.get)) or name in opened:
+        if list(place) != (keys := sorted(place, key=place.get)) or name in files:
             lines = "".join(json.dumps(answers[name][key]) + "\n" for key in keys)
             files.write_atomic(folder / f"{name}.jsonl", lines)
     return answers
@@ -427,7 +427,7 @@ def score_all(plan: Plan, answers: dict) -> dict[str, list[dict]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    o, _ = cli.parse(Options, arguments, __doc__)
+    o, _ = cli.parse(Options, arguments, __doc__, positional="model")
     try:
         plan = prepare(o)
         with files.exclusive(plan.folder / "answers"):

@@ -14,7 +14,7 @@ import io
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ MANY = 500  # arms, above which 200 draws must do
 
 @dataclass
 class Options:
-    runs: list = cli.positional([])  # run folders, or folders that hold them
+    runs: list = field(default_factory=list)  # run folders, or folders that hold them
     published: bool = False  # instead: the paper's Table 1 (data/published.csv)
     budget: float | None = None  # FLOPs to train with (default: those of the costliest run)
     serve: float | None = None  # answers to serve; training plus serving is then compared, too
@@ -109,26 +109,19 @@ def best(c: Cells, costs: np.ndarray, budget: float, what: str) -> dict:
 # ---- python pareto.py ------------------------------------------------------------------------
 
 
-def main(arguments: list[str] | None = None) -> int:
-    o, _ = cli.parse(Options, arguments, __doc__)
+def main(arguments: list[str] | None = None, flags: Flags | None = None) -> int:
+    """flags: what the caller knows of the input already, like runs that failed."""
+    o, _ = cli.parse(Options, arguments, __doc__, positional="runs")
+    flags = flags or Flags()
     try:
         if problems := check(o):
             raise hub.UserError("\n".join(problems))
-        compare(o, Flags())
-    except hub.UserError as error:
-        return cli.fail(error)
-    return 0
-
-
-def compare(o: Options, flags: Flags) -> dict:
-    """flags: what the caller knows of the input already, like runs that failed."""
-    try:
         found = published.runs() if o.published else read([Path(p) for p in o.runs], flags)
         corpora = analyse(found, published.CEILINGS if o.published else {}, o, flags)
-    except hub.UserError:
+    except hub.UserError as error:
         for row in flags.rows[:20]:
             print(f"  {row['where']}: {row['problem']}", file=sys.stderr)
-        raise
+        return cli.fail(error)
     costliest = max(c.costs["train"].max() for corpus in corpora for c in corpus.families.values())
     budget = o.budget or float(costliest)
     matched = tables.matched(corpora, o.serve, budget)
@@ -148,23 +141,26 @@ def compare(o: Options, flags: Flags) -> dict:
 
     # ---- written: tables, answer, figures, report
     folder = Path(o.out)
-    if True:
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         clear(folder)
         for name, rows in made.items():
             if rows:
                 write_csv(folder / f"{name}.csv", rows)
         drawn = figures.draw(folder, corpora, made, o.serve) if o.figures else []
-        names = [f"{name}.csv" for name, rows in made.items() if rows]
-        names += [file for _, file in drawn]
+        files = [f"{name}.csv" for name, rows in made.items() if rows]
+        files += [file for _, file in drawn]
         record = {"budget": budget, "serve": o.serve, "method": o.method, "answers": answers,
-                  "files": names}  # fmt: skip
+                  "files": files}  # fmt: skip
         files.write_atomic(folder / "answer.json", json.dumps(plain(record), indent=2) + "\n")
         text = report.write(o, corpora, made, answers, claims, drawn, budget)
         files.write_atomic(folder / "report.md", text)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(report.summary(corpora, answers, made, budget, o))
-    print(f"wrote {folder}/report.md, answer.json, {len(names)} tables and figures")
-    return made
+    print(f"wrote {folder}/report.md, answer.json, {len(files)} tables and figures")
+    return 0
 
 
 def clear(folder: Path):
