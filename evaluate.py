@@ -1,22 +1,26 @@
 """Asks one checkpoint the 18 benchmarks and scores its answers.
 
-    python evaluate.py runs/3b-ift-s0 --ccsd ccsd/test.jsonl          # all 18, but one from the Hub
+    python evaluate.py runs/3b-ift-s0 --ccsd ccsd/test.jsonl          # all 18, one from a file
     python evaluate.py runs/toy-m-reasoning-s0 --benchmarks toy       # a laptop, seconds
     python evaluate.py Qwen/Qwen2.5-3B --shots 3 --out runs/3b-base --benchmarks math-oe,squad
-    python evaluate.py runs/3b-ift-s0 --rescore                     # no model: cached answers
+    python evaluate.py runs/3b-ift-s0 --rescore                       # cached answers, no model
 
 Writes, in the run folder or --out: answers/BENCHMARK.jsonl (one line an answer, as they come),
-scores/BENCHMARK.jsonl, scores.json, scores.csv, and the run's summary.json. The same command goes
-on where it was stopped; answers of another checkpoint or other options are refused.
+scores/BENCHMARK.jsonl, scores.json, scores.csv, and the run's summary.json. The same command
+resumes; answers of another checkpoint or other options are refused.
 """
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from tqdm import tqdm
 
@@ -25,60 +29,94 @@ from common import cli, files, hub
 from config import Config, Mixture
 from data import benchmarks
 from data import items as testsets
-from data.benchmarks import BENCHMARKS, FAMILIES, STUDY, TOY, Item
+from data.benchmarks import BENCHMARKS, STUDY, TASK_FAMILIES, TOY, Item
 from data.chat import Chat, load_tokenizer
-from engine.request import Request, Sampling
+from engine.request import Completion, Request, Sampling
 from scoring import jury, score, scoreboard, stated
+from scoring.scoreboard import key_of, read_json
 
 BASE_MAX_NEW = 2048  # tokens of a base model's answer, which knows no end
+GROUPS = {"all": STUDY, "hub": [n for n in STUDY if BENCHMARKS[n].source], "toy": TOY}
+GROUPS |= {f: [n for n in STUDY if BENCHMARKS[n].family == f] for f in TASK_FAMILIES}
+NAMES = cli.OneOf([*GROUPS, *BENCHMARKS], several=True)
+
+
+# ---- options -------------------------------------------------------------------------------------
 
 
 @dataclass
 class Options:
-    # what is asked, and of whom
-    model: str = ""  # run folder, model folder or Hub id
-    benchmarks: str = (
-        "all"  # names, families like math-oe, all, hub (those on it) or toy, with commas
+    # what is asked, and of which model
+    model: cli.Required = cli.positional("")  # run folder, model folder or Hub id
+    benchmarks: Annotated[str, NAMES] = (
+        "all"  # names and groups, with commas; hub: the 17 that are on it
     )
-    data_dir: str = ""  # folder of BENCHMARK.jsonl, rows as the Hub has them (default: the Hub)
-    ccsd: str = ""  # JSONL of c_code_summarization, which is not on the Hub
-    coqa: str = "first"  # turns asked of every story: first, last or all, with their history
-    limit: int | None = None  # items of each benchmark, a seeded sample (default: all)
-    shots: int = 0  # worked demonstrations, as plain text without chat markup: 3 for base models
+    data_dir: str | None = None  # folder of BENCHMARK.jsonl, rows as on the Hub (default: the Hub)
+    ccsd: str | None = None  # JSONL of c_code_summarization, which is not on the Hub
+    coqa: Literal["first", "last", "all"] = "first"  # turns asked of a story, with their history
+    limit: cli.Positive | None = None  # items of each benchmark, a seeded sample (default: all)
+    shots: cli.NonNegative = 0  # worked demonstrations, without chat markup: 3 for base models
     system: str | None = None  # system prompt (default: the run's)
-    seed: int = 0  # of the sample of items, and of sampled answers
-    out: str = ""  # where to write (default: the run folder, or runs/NAME)
+    seed: cli.NonNegative = 0  # seed of the sample of items, and of sampled answers
+    out: str | None = None  # folder to write (default: the run folder, or runs/NAME)
     # how it answers
-    max_new: int = 16384  # tokens of an answer at most; what the context leaves, if less
-    samples: int = 1  # answers to each item
-    temperature: float = 0.0  # 0: greedy
-    top_p: float = 1.0
-    top_k: int = 0  # 0: all
-    min_p: float = 0.0
+    max_new: cli.Positive = 16384  # tokens of an answer at most; what the context leaves, if less
+    samples: cli.Positive = 1  # answers to each item
+    temperature: cli.AtLeast0 = 0.0  # of sampling; 0: greedy
+    top_p: Annotated[float, cli.Range(0, 1, is_open=True)] = 1.0  # probability mass sampled from
+    top_k: cli.NonNegative = 0  # most probable tokens sampled from; 0: all
+    min_p: cli.Share = 0.0  # least probability sampled from, as a share of the largest
     # the machine
-    engine: str = "auto"  # vllm, torch, server; auto: vllm where it and a GPU are, else torch
-    device: str = ""  # torch: cpu or cuda
-    dtype: str = ""  # bf16 or fp32 (default: bf16 on a GPU)
-    batch: int = 0  # answers in flight (default: the engine's)
-    tensor_parallel: int = 1  # vllm: GPUs an engine
-    data_parallel: int = 1  # vllm: engines
-    url: str = ""  # server: of its OpenAI interface, like http://localhost:8000/v1
-    served: str = ""  # server: the model's name there (default: as given here)
+    engine: Literal["auto", "vllm", "torch", "server"] = "auto"  # auto: vllm on a GPU, else torch
+    device: Literal["cpu", "cuda"] | None = (
+        None  # torch: of the model (default: cuda where there is one)
+    )
+    dtype: Literal["bf16", "fp32"] | None = (
+        None  # of the weights (default: bf16 on a GPU, else fp32)
+    )
+    batch: cli.Positive | None = None  # answers at a time (default: by engine)
+    tensor_parallel: cli.Positive = 1  # vllm: GPUs of an engine
+    data_parallel: cli.Positive = 1  # vllm: engines
+    url: str | None = None  # server: of its OpenAI interface, like http://localhost:8000/v1
+    served_name: str | None = None  # server: the model's name there (default: MODEL)
     # scores
-    rescore: bool = False  # score the answers that are there; reads no model
-    judge: str = ""  # one or three judges, joined by commas: a model, or NAME@URL of a server
-    judge_max_new: int = 4096  # tokens of a judge's answer at most
+    rescore: bool = False  # score the answers on disk; reads no model
+    judge: str | None = None  # one or three judges, joined by commas: a model, or NAME@URL
 
 
-# What makes answers incomparable; limit, samples and the machine do not.
-OF_THE_ANSWERS = ("shots", "system", "seed", "max_new", "coqa", "temperature", "top_p", "top_k",
-                  "min_p")  # fmt: skip
-OF_THE_MACHINE = ("device", "dtype", "batch", "tensor_parallel", "data_parallel", "url")
+# What makes answers incomparable; limit, samples and the engine do not.
+SAMPLING_OPTIONS = ("temperature", "top_p", "top_k", "min_p")
+ANSWER_OPTIONS = ("shots", "system", "seed", "max_new", "coqa", *SAMPLING_OPTIONS)
+JUDGE_OPTIONS = ("device", "dtype", "tensor_parallel", "data_parallel")  # of a judge's engine
+ENGINE_OPTIONS = (*JUDGE_OPTIONS, "batch", "url")
+
+
+def check_options(o: Options) -> list[str]:
+    """What is wrong with the options alone, one line a case."""
+    problems = cli.Problems(cli.check(o))
+    is_greedy = o.samples != 1 and o.temperature == 0
+    problems.add(is_greedy, f"--samples {o.samples}: greedy answers are alike; --temperature 0.6")
+    is_server = o.engine == "server"
+    problems.add(is_server != bool(o.url), "--engine server and --url http://HOST/v1 go together")
+    count = len(cli.words(o.judge or ""))
+    problems.add(count not in (0, 1, 3), f"--judge {o.judge}: one judge, or three with commas")
+    return problems
+
+
+def selected(text: str) -> list[str]:
+    """Names of benchmarks from names, families, all, hub and toy, in the table's order."""
+    if problem := NAMES.problem("--benchmarks", text):
+        raise hub.UserError(problem)
+    names = {name for word in cli.words(text) for name in GROUPS.get(word, [word])}
+    return [name for name in BENCHMARKS if name in names]
+
+
+# ---- what is known before an engine is opened ----------------------------------------------------
 
 
 @dataclass
-class Plan:
-    """All that is known before an engine is opened."""
+class Evaluation:
+    """What is asked of which model, and where the answers are kept."""
 
     options: Options
     folder: Path  # where to write
@@ -86,372 +124,271 @@ class Plan:
     config: Config
     chat: Chat | None
     items: dict[str, list[Item]]  # by benchmark
-    demos: dict[str, list[dict]]
+    demos: dict[str, list[dict]]  # rows to choose demonstrations from, by benchmark
     settings: dict  # answers/settings.json
 
 
-# ---- plan -----------------------------------------------------------------------------------
-
-
-def prepare(o: Options) -> Plan:
-    """Reads and checks everything but the weights; hub.UserError lists all that is wrong."""
-    problems = check_options(o)
-    o.max_new = min(o.max_new, BASE_MAX_NEW) if o.shots else o.max_new
-
-    def attempt(work, *arguments, **named):
-        try:
-            return work(*arguments, **named)
-        except hub.UserError as error:
-            problems.append(str(error))
-
-    names = attempt(selected, o.benchmarks) or []
+def prepare(o: Options) -> Evaluation:
+    """Reads and checks everything but the weights. Raises hub.UserError with all that is wrong."""
+    problems = cli.Problems(check_options(o))
+    names = [] if problems else selected(o.benchmarks)
     run = Path(o.model).expanduser()
     is_run = (run / "model").is_dir() or (run / "metrics.jsonl").is_file()
-    source = str(run / "model") if is_run else o.model
     folder = Path(o.out or (run if is_run else f"runs/{run.name}")).expanduser()
-    if is_run and o.system is None and (run / "config.json").is_file():
-        record = read_json(run / "config.json", problems)
-        o.system = record.get("options", {}).get("system", "")
+    if is_run and o.system is None:
+        record = problems.attempt(read_json, run / "config.json") or {}
+        o.system = record.get("options", {}).get("system")
     o.system = o.system or ""
-    for name in filter(None, o.judge.split(",")):
-        attempt(jury.reader, name.partition("@")[0])
-    for name in ("summary.json", "scores.json"):
-        if (folder / name).is_file():
-            read_json(folder / name, problems)
-    file, model, config, chat = folder / "answers/settings.json", None, None, None
-    before = read_json(file, problems) if file.is_file() else {}
-    if o.rescore and not before and not problems:
-        problems.append(f"--rescore: no answers in {folder}/answers; leave --rescore out first")
-    elif o.rescore and before:
-        fields = before["config"]
-        config = (Mixture if "num_experts" in fields else Config)(**fields)
-        for name in OF_THE_ANSWERS:  # as they were when the answers were made
-            setattr(o, name, before["options"][name])
-        o.data_dir, o.ccsd = o.data_dir or before["data_dir"], o.ccsd or before["ccsd"]
-        names = [name for name in names if (file.parent / f"{name}.jsonl").is_file()]
-        if not names:
-            problems.append(f"--rescore: no answers to {o.benchmarks} in {file.parent}")
+    for judge in cli.words(o.judge or ""):
+        problems.attempt(jury.reader, judge.partition("@")[0])
+    earlier = ("answers/settings.json", "summary.json", "scores.json")
+    before, *_ = [problems.attempt(read_json, folder / name) or {} for name in earlier]
+    model = config = chat = None
+    if o.rescore:
+        names = [n for n in names if before and (folder / f"answers/{n}.jsonl").is_file()]
+        problems.add(not problems and not names, f"--rescore: no answers in {folder}/answers")
+        config = recall(o, before) if names else None
     elif o.model:
-        read = (*hub.TOKENIZER_FILES, *(() if o.engine == "server" else hub.WEIGHT_FILES))
-        model = attempt(hub.fetch, source, files=read, flag="MODEL")
-        config = model and attempt(Config.from_pretrained, model, mixtures=True)
-        tokenizer = model and attempt(load_tokenizer, model, "MODEL")
-        chat = tokenizer and attempt(Chat, tokenizer[0])
+        source = str(run / "model") if is_run else o.model
+        patterns = (*hub.TOKENIZER_FILES, *(() if o.engine == "server" else hub.WEIGHT_FILES))
+        model = problems.attempt(hub.fetch, source, files=patterns, flag="MODEL")
+    if model:
+        config = problems.attempt(Config.from_pretrained, model, mixtures=True)
+        chat = problems.attempt(lambda: Chat(load_tokenizer(model, "MODEL")[0]))
     if problems and not o.data_dir:
         names = []  # no download for a command that cannot run
-    items, demos, content = read_items(o, names, problems)
-    if model and config and not problems:
-        settings = {
+    items, demos, hashes = read_items(o, names, problems)
+    problems.raise_any()
+    settings = {**before, "data": {**before.get("data", {}), **hashes}}
+    if not o.rescore:
+        o.max_new = min(o.max_new, BASE_MAX_NEW) if o.shots else o.max_new
+        settings |= {
             "model": o.model,
-            "weights": hub.fingerprint(model, read, f"{o.url} {o.served}"),
+            "weights": hub.fingerprint(model, patterns, f"{o.url or ''} {o.served_name or ''}"),
             "config": dataclasses.asdict(config),
-            "options": {name: getattr(o, name) for name in OF_THE_ANSWERS},
-            "data": {**before.get("data", {}), **content},
+            "options": {name: getattr(o, name) for name in ANSWER_OPTIONS},
             "data_dir": o.data_dir and str(Path(o.data_dir).absolute()),
             "ccsd": o.ccsd and str(Path(o.ccsd).absolute()),
             "engine": before.get("engine"),
             "commit": cli.git_commit(),
         }
-    else:
-        settings = {**before, "data": {**before.get("data", {}), **content}}
-    if before and not problems:
-        problems += differences(folder, before, settings, content)
-    if problems:
-        raise hub.UserError("\n".join(problems))
-    return Plan(o, folder, model, config, chat, items, demos, settings)
+    check_same(folder, before or settings, settings)
+    return Evaluation(o, folder, model, config, chat, items, demos, settings)
 
 
-def read_items(o: Options, names: list[str], problems: list[str]) -> tuple[dict, dict, dict]:
-    """By benchmark: items, demonstrations, and a hash of all rows; what is wrong joins `problems`.
+def recall(o: Options, before: dict) -> Config:
+    """Sets the options that the answers on disk were asked with; the config of their model."""
+    for name in ANSWER_OPTIONS:
+        setattr(o, name, before["options"][name])
+    o.data_dir, o.ccsd = o.data_dir or before["data_dir"], o.ccsd or before["ccsd"]
+    return (Mixture if "num_experts" in before["config"] else Config)(**before["config"])
+
+
+def read_items(o: Options, names: list[str], problems: cli.Problems) -> tuple[dict, dict, dict]:
+    """By benchmark: items, rows for demonstrations, and a hash of all rows.
 
     Once the Hub cannot be reached it is not asked again: every try is a long wait.
     """
-    items, demos, content, unreached = {}, {}, {}, []
+    items, demos, hashes, unreached = {}, {}, {}, []
     for name in names:
         if unreached and not o.data_dir and BENCHMARKS[name].source:
             unreached.append(name)
             continue
         try:
-            every = testsets.load(name, o.data_dir, o.ccsd, o.coqa)
+            loaded = testsets.load(name, o.data_dir, o.ccsd, o.coqa)
             if o.shots and name != "ifeval" and name not in TOY:
-                demos[name] = testsets.demonstrations(name, o.shots, every, o.data_dir)
-                every = every if BENCHMARKS[name].demos else every[o.shots :]
+                demos[name] = testsets.demonstrations(name, o.shots, loaded, o.data_dir)
+                loaded = loaded if BENCHMARKS[name].demos else loaded[o.shots :]
         except hub.UserError as error:
             problems.append(str(error))
             unreached += [name] if isinstance(error, hub.Unreachable) else []
             continue
-        rows = json.dumps([item.row for item in every], sort_keys=True, default=str)
-        content[name] = hashlib.sha256(rows.encode()).hexdigest()
-        items[name] = testsets.limited(name, every, o.limit, o.seed)
-    if unreached[1:]:
-        files = ", ".join(f"DIR/{name}.jsonl" for name in unreached[1:])
-        problems.append(f"the Hub was not asked for the others: {files}")
-    return items, demos, content
+        rows = json.dumps([item.row for item in loaded], sort_keys=True, default=str)
+        hashes[name] = hashlib.sha256(rows.encode()).hexdigest()
+        items[name] = testsets.limited(name, loaded, o.limit, o.seed)
+    others = ", ".join(f"DIR/{name}.jsonl" for name in unreached[1:])
+    problems.add(others, f"the Hub was not asked for the others: {others}")
+    return items, demos, hashes
 
 
-def check_options(o: Options) -> list[str]:
-    """What is wrong with the options by themselves, one line a case."""
-    problems = [] if o.model else ["MODEL (not given): a run folder, a model folder or a Hub id"]
-    choices = {"coqa": ("first", "last", "all"), "engine": ("auto", "vllm", "server", "torch"),
-               "device": ("", "cpu", "cuda"), "dtype": ("", "bf16", "fp32")}  # fmt: skip
-    for name, known in choices.items():
-        if getattr(o, name) not in known:
-            choices = [k for k in known if k]
-            problems.append(cli.not_one_of(cli.flag(name), getattr(o, name), choices))
-    for name in ("limit", "max_new", "samples", "judge_max_new"):
-        if getattr(o, name) is not None and getattr(o, name) < 1:
-            problems.append(f"{cli.flag(name)} {getattr(o, name)}: at least 1")
-    at_least = {"shots": 0, "top_k": 0, "batch": 0, "seed": 0, "tensor_parallel": 1,
-                "data_parallel": 1}  # fmt: skip
-    for name, least in at_least.items():
-        if getattr(o, name) < least:
-            problems.append(f"{cli.flag(name)} {getattr(o, name)}: at least {least}")
-    if not 0 <= o.temperature < float("inf"):
-        problems.append(f"--temperature {o.temperature}: at least 0")
-    if not 0 < o.top_p <= 1 or not 0 <= o.min_p <= 1:
-        problems.append("--top-p is above 0 and at most 1, --min-p from 0 to 1")
-    if o.samples > 1 and o.temperature == 0:
-        problems.append(f"--samples {o.samples}: greedy answers are all alike; --temperature 0.6")
-    if (o.engine == "server") != bool(o.url):
-        problems.append("--engine server goes with --url, like http://localhost:8000/v1")
-    if o.judge and len(o.judge.split(",")) not in (1, 3):
-        problems.append(f"--judge {o.judge}: one judge, or three joined by commas")
-    return problems
-
-
-def selected(text: str) -> list[str]:
-    """Names of benchmarks from names, families, all, hub and toy, in the table's order."""
-    groups = {"all": STUDY, "hub": [n for n in STUDY if BENCHMARKS[n].source], "toy": TOY}
-    groups |= {f: [n for n in STUDY if BENCHMARKS[n].family == f] for f in FAMILIES}
-    found = set()
-    for word in filter(None, (word.strip() for word in text.split(","))):
-        if word not in groups and word not in BENCHMARKS:
-            raise hub.UserError(cli.not_one_of("--benchmarks", word, [*groups, *BENCHMARKS]))
-        found |= set(groups.get(word, [word]))
-    if not found:
-        raise hub.UserError(cli.not_one_of("--benchmarks", "", [*groups, *BENCHMARKS]))
-    return [name for name in BENCHMARKS if name in found]
-
-
-def read_json(file: Path, problems: list[str]) -> dict:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        problems.append(f"{file}: cannot be read ({error}); move it away")
-        return {}
-
-
-def differences(folder: Path, before: dict, now: dict, content: dict) -> list[str]:
-    """Why the answers in `folder` cannot be gone on with: one message, a line a difference."""
+def check_same(folder: Path, before: dict, now: dict):
+    """Raises hub.UserError where the answers in `folder` are of other settings than these."""
     pairs = [("weights", before["weights"], now["weights"])]
-    pairs += [(cli.flag(n), before["options"].get(n), now["options"][n]) for n in OF_THE_ANSWERS]
-    pairs += [(f"rows of {n}", before["data"].get(n, new), new) for n, new in content.items()]
+    pairs += [(cli.flag(n), before["options"].get(n), now["options"][n]) for n in ANSWER_OPTIONS]
+    pairs += [(f"rows of {n}", rows, now["data"][n]) for n, rows in before["data"].items()]
     changed = [
         f"  {what}: {str(a)[:60]} there, {str(b)[:60]} here" for what, a, b in pairs if a != b
     ]
-    if not changed:
-        return []
-    head = f"--out {folder}: its answers are of another checkpoint, options or data"
-    return ["\n".join([f"{head}; pass those, or another --out", *changed])]
+    if changed:
+        head = f"--out {folder}: its answers are of another checkpoint, options or data"
+        raise hub.UserError("\n".join([f"{head}; pass those, or another --out", *changed]))
 
 
-# ---- answers --------------------------------------------------------------------------------
+# ---- answers -------------------------------------------------------------------------------------
 
 
 def read_answers(file: Path) -> dict[tuple[str, int], dict]:
-    """The answers of a file by (id, sample). A line torn by a kill is cut off."""
-    found = {}
-    if not file.is_file():
-        return found
-    with file.open("r+b") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError as error:
-                message = f"{file}:{number}: not an answer ({error}); remove that line"
-                raise hub.UserError(message) from error
-            if row is None:
-                lines.truncate(lines.tell() - len(line))
-                break
-            found.setdefault((row["id"], row.get("sample", 0)), row)
-    return found
+    """The answers of a file by (id, sample)."""
+    return {key_of(row): row for row in scoreboard.read_lines(file)}
 
 
-def prompt_ids(plan: Plan, name: str, item: Item) -> tuple[str, list[int]]:
+def prompt_ids(e: Evaluation, name: str, item: Item) -> tuple[str, list[int]]:
     """What is asked, as text and as ids."""
-    o = plan.options
-    if not o.shots:
+    if not e.options.shots:
         text = benchmarks.prompt(name, item.row)
-        return text, plan.chat.prompt(text, o.system)
-    demos = testsets.chosen(name, item.row, plan.demos.get(name, []), o.shots)
+        return text, e.chat.prompt(text, e.options.system)
+    demos = testsets.chosen(name, item.row, e.demos.get(name, []), e.options.shots)
     text = benchmarks.few_shot(name, item.row, demos)
-    return text, plan.chat.encode(text)
+    return text, e.chat.encode(text)
 
 
-def to_ask(plan: Plan, answers: dict) -> tuple[list[Request], dict, dict]:
-    """The requests that have no answer yet; prompts by request id; the answers no room is left for.
+def to_ask(e: Evaluation, answers: dict) -> tuple[list[Request], list[Completion], dict]:
+    """The requests that have no answer yet, the answers to prompts longer than the context, and
+    (benchmark, item id, sample, prompt) of both by request id.
 
     An item longer than the context is answered with nothing: truncated, wrong, and counted.
     """
-    o, requests, asked, hopeless = plan.options, [], {}, {}
-    context = plan.config.max_position_embeddings
-    most, clamped = o.max_new, 0
-    for name, items in plan.items.items():
-        for item in items:
-            missing = [i for i in range(o.samples) if (item.id, i) not in answers[name]]
-            if not missing:
+    o, context = e.options, e.config.max_position_embeddings
+    requests, too_long, asked, clamped = [], [], {}, 0
+    settings = {name: getattr(o, name) for name in SAMPLING_OPTIONS}
+    settings |= {"stop_ids": tuple(e.chat.stop_ids), "stop": ("Question:",) if o.shots else ()}
+    for name, item in [(name, item) for name, items in e.items.items() for item in items]:
+        missing = [i for i in range(o.samples) if (item.id, i) not in answers[name]]
+        if not missing:
+            continue
+        text, ids = prompt_ids(e, name, item)
+        room = context - len(ids)  # for the answer
+        clamped += 0 < room < o.max_new
+        for sample in missing:
+            key = f"{name}/{item.id}/{sample}"
+            asked[key] = (name, item.id, sample, text)
+            if room < 1:
+                too_long.append(Completion(key, "", [], "length", len(ids), 0))
                 continue
-            text, ids = prompt_ids(plan, name, item)
-            room = context - len(ids)
-            clamped += 0 < room < most
-            for sample in missing:
-                if room < 1:
-                    row = answer_row(o, item.id, sample, text, "", len(ids), 0, "length")
-                    hopeless.setdefault(name, []).append(row)
-                    continue
-                number = f"{name}/{item.id}/{sample}"
-                seed = int.from_bytes(hashlib.sha256(f"{o.seed} {number}".encode()).digest()[:4])
-                sampling = Sampling(
-                    min(most, room), o.temperature, o.top_p, o.top_k, o.min_p,
-                    tuple(plan.chat.stop_ids), ("Question:",) if o.shots else (),
-                )  # fmt: skip
-                requests.append(Request(number, ids, sampling, seed))
-                asked[number] = (name, item.id, sample, text)
+            seed = int.from_bytes(hashlib.sha256(f"{o.seed} {key}".encode()).digest()[:4])
+            requests.append(Request(key, ids, Sampling(min(o.max_new, room), **settings), seed))
     if clamped:
-        print(f"{clamped} prompts leave less than {most} tokens of the context {context}")
-    if hopeless:
-        counts = ", ".join(f"{name} {len(rows)}" for name, rows in hopeless.items())
+        print(f"{clamped} prompts leave less than {o.max_new} tokens of the context {context}")
+    if too_long:
+        counts = Counter(asked[completion.id][0] for completion in too_long)
+        counts = ", ".join(f"{name} {count}" for name, count in counts.items())
         print(f"longer than the context of {context} tokens, counted as truncated: {counts}")
-    return requests, asked, hopeless
+    return requests, too_long, asked
 
 
-def answer_row(o, id, sample, prompt, output, prompt_tokens, generated_tokens, finish_reason):
-    row = {"id": id, "sample": sample} if o.samples > 1 else {"id": id}
-    return row | {
-        "prompt": prompt,
-        "output": output,
-        "prompt_tokens": prompt_tokens,
-        "generated_tokens": generated_tokens,
-        "finish_reason": finish_reason,
-    }
-
-
-def answer(plan: Plan) -> dict[str, dict]:
+def answer(e: Evaluation) -> dict[str, dict]:
     """Every answer by benchmark and (id, sample): those on disk, and the missing ones asked now."""
-    o, folder = plan.options, plan.folder / "answers"
-    answers = {name: read_answers(folder / f"{name}.jsonl") for name in plan.items}
+    o, folder = e.options, e.folder / "answers"
+    answers = {name: read_answers(folder / f"{name}.jsonl") for name in e.items}
     if o.rescore:
-        o.samples = 1 + max([sample for part in answers.values() for _, sample in part], default=0)
+        o.samples = 1 + max((sample for keys in answers.values() for _, sample in keys), default=0)
         return answers
-    requests, asked, hopeless = to_ask(plan, answers)
-    with contextlib.ExitStack() as stack:
-        files = {}
-
-        def keep(name, row):
-            if name not in files:
-                path = folder / f"{name}.jsonl"
-                files[name] = stack.enter_context(path.open("a", encoding="utf-8"))
-            files[name].write(json.dumps(row) + "\n")  # ASCII: a lone surrogate stays writable
-            files[name].flush()
-            answers[name][row["id"], row.get("sample", 0)] = row
-
-        if requests:
-            model = o.served or (o.model if o.engine == "server" else str(plan.model))
-            machine = {name: getattr(o, name) for name in OF_THE_MACHINE}
-            e = stack.enter_context(engine.load(o.engine, model, **machine))
-            note_engine(plan, e.name)
-        else:
-            note_engine(plan, plan.settings["engine"])
-        for name, rows in hopeless.items():
-            for row in rows:
-                keep(name, row)
-        pause = 0.1 if sys.stderr.isatty() else 30  # seconds between lines of progress
-        bar = tqdm(total=len(requests), desc="answers", mininterval=pause, disable=not requests)
-        for done in e.complete(requests) if requests else ():
-            name, item, sample, text = asked[done.id]
-            counts = (done.prompt_tokens, done.generated_tokens, done.finish_reason)
-            keep(name, answer_row(o, item, sample, text, done.text, *counts))
-            bar.update()
-        bar.close()
-    for name in plan.items:
-        order = {item.id: i for i, item in enumerate(plan.items[name])}
-        place = {key: (order.get(key[0], len(order)), *key) for key in answers[name]}
-        if list(place) != (keys := sorted(place, key=place.get)) or name in files:
+    requests, too_long, asked = to_ask(e, answers)
+    for completion in itertools.chain(complete(e, requests), too_long):
+        name, item, sample, prompt = asked[completion.id]
+        row = {"id": item, "sample": sample} if o.samples > 1 else {"id": item}
+        row |= {"prompt": prompt, "output": completion.text}
+        row |= {key: getattr(completion, key) for key in scoreboard.COUNTED}
+        scoreboard.append_line(folder / f"{name}.jsonl", row)
+        answers[name][item, sample] = row
+    for name, items in e.items.items():  # in the order of the items, whatever came first
+        order = {item.id: i for i, item in enumerate(items)}
+        keys = sorted(answers[name], key=lambda key: (order.get(key[0], len(order)), *key))
+        if keys != list(answers[name]):
             lines = "".join(json.dumps(answers[name][key]) + "\n" for key in keys)
             files.write_atomic(folder / f"{name}.jsonl", lines)
     return answers
 
 
-def note_engine(plan: Plan, name: str):
-    """Records what answers; refuses to mix two engines in one folder."""
-    before = plan.settings["engine"]
+def complete(e: Evaluation, requests: list[Request]) -> Iterator[Completion]:
+    """The student's completions. Its engine is recorded in answers/settings.json."""
+    o = e.options
+    if not requests:
+        record_engine(e, e.settings["engine"])
+        return
+    model = (o.served_name or o.model) if o.engine == "server" else str(e.model)
+    with engine.load(o.engine, model, **engine_settings(o, ENGINE_OPTIONS)) as student:
+        record_engine(e, student.name)
+        yield from with_progress(student.complete(requests), len(requests), "answers")
+
+
+def record_engine(e: Evaluation, name: str | None):
+    """Raises hub.UserError rather than mix the answers of two engines in one folder."""
+    before = e.settings["engine"]
     if before and before != name:
         raise hub.UserError(
-            f"--out {plan.folder}: its answers are by {before}, this is {name}; pass another --out"
+            f"--out {e.folder}: its answers are by {before}, this is {name}; pass another --out"
         )
-    plan.settings["engine"] = name
-    text = json.dumps(plan.settings, indent=2) + "\n"
-    files.write_atomic(plan.folder / "answers/settings.json", text)
+    e.settings["engine"] = name
+    files.write_atomic(e.folder / "answers/settings.json", json.dumps(e.settings, indent=2) + "\n")
 
 
-# ---- scores ---------------------------------------------------------------------------------
+def engine_settings(o: Options, names: tuple[str, ...]) -> dict:
+    """Those of the options that are given; the engine has defaults for the others."""
+    return {name: getattr(o, name) for name in names if getattr(o, name) is not None}
 
 
-def scored_text(plan: Plan, name: str, output: str) -> str:
+def with_progress(completions: Iterator[Completion], count: int, label: str):
+    pause = 0.1 if sys.stderr.isatty() else 30  # seconds between lines of progress
+    return tqdm(completions, label, count, mininterval=pause)
+
+
+# ---- scores --------------------------------------------------------------------------------------
+
+
+def scored_text(e: Evaluation, name: str, output: str) -> str:
     """What of an output is scored: all of it; of a base model's, up to the end of its first box."""
-    if not plan.options.shots or name == "ifeval":
-        return output
-    boxes, _ = stated.boxes(output)
+    boxes = stated.boxes(output)[0] if e.options.shots and name != "ifeval" else []
     return output[: boxes[0][1]] if boxes else output
 
 
-def score_all(plan: Plan, answers: dict) -> dict[str, list[dict]]:
-    """The rows of scores/, by benchmark; --rescore takes the items that have answers."""
+def score_all(e: Evaluation, answers: dict) -> dict[str, list[dict]]:
+    """The rows of scores/, by benchmark, of the items that have answers."""
     scores = {}
-    for name, items in plan.items.items():
-        rows = []
-        for item in items:
-            gold = BENCHMARKS[name].gold(item.row)
-            for sample in range(plan.options.samples):
-                if (found := answers[name].get((item.id, sample))) is None:
-                    continue
-                text = scored_text(plan, name, found["output"])
-                result = score(name, item.row, text)
-                row = {"id": item.id, "gold": gold, **dataclasses.asdict(result)}
-                row |= {key: found[key] for key in scoreboard.COUNTED}
-                row["opened_think"] = found["output"].lstrip().startswith("<think>")
-                rows.append(row | ({"sample": sample} if plan.options.samples > 1 else {}))
-        if rows:
-            scores[name] = rows
+    for name, items in e.items.items():
+        for item, sample in itertools.product(items, range(e.options.samples)):
+            if (reply := answers[name].get((item.id, sample))) is None:
+                continue  # --rescore of fewer items
+            result = score(name, item.row, scored_text(e, name, reply["output"]))
+            row = {"id": item.id, "gold": BENCHMARKS[name].gold(item.row)}
+            row |= dataclasses.asdict(result) | {key: reply[key] for key in scoreboard.COUNTED}
+            row["opened_think"] = reply["output"].lstrip().startswith("<think>")
+            row |= {"sample": sample} if e.options.samples > 1 else {}
+            scores.setdefault(name, []).append(row)
     return scores
 
 
-def main(arguments: list[str] | None = None) -> int:
-    o, _ = cli.parse(Options, arguments, __doc__, positional="model")
-    try:
-        plan = prepare(o)
-        with files.exclusive(plan.folder / "answers"):
-            # ---- answers
-            answers = answer(plan)
+def ask_judge(o: Options, spec: str, prompts: dict[tuple, list[int]], stop_ids: list[int]):
+    """Yields (key, text, engine's name) as a judge answers the prompts that fit its context."""
+    name, _, url = spec.partition("@")
+    kind = "server" if url else "auto" if o.engine == "server" else o.engine
+    settings = {"url": url} if url else engine_settings(o, JUDGE_OPTIONS)
+    sampling = Sampling(jury.MAX_NEW, stop_ids=tuple(stop_ids))
+    with engine.load(kind, name, **settings) as judge:
+        fits = {str(i): key for i, key in enumerate(prompts) if len(prompts[key]) < judge.context}
+        requests = [Request(number, prompts[key], sampling) for number, key in fits.items()]
+        for completion in with_progress(judge.complete(requests), len(requests), name):
+            yield fits[completion.id], completion.text, judge.name
 
-            # ---- scores: by the rules, which nothing can stop, then by a jury
-            scores = score_all(plan, answers)
-            if not scores:
-                raise hub.UserError(f"--rescore: no answers to {o.benchmarks} in {plan.folder}")
-            table = scoreboard.write(plan.folder, plan.settings, scores, plan.config)
-            if o.judge:
-                print(jury.judge(plan, answers, scores))
-                table = scoreboard.write(plan.folder, plan.settings, scores, plan.config, o.judge)
-            print(table)
-    except hub.UserError as error:
-        return cli.fail(error)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what is saved", file=sys.stderr)
-        return 130
-    except OSError as error:  # a full disk, say
-        print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)
-        return 1
-    return 0
+
+@cli.run
+def main(arguments: list[str] | None = None):
+    o, _ = cli.parse(Options, arguments, __doc__)
+    e = prepare(o)
+    with files.exclusive(e.folder / "answers"):
+        # ---- answers
+        answers = answer(e)
+
+        # ---- scores: by the rules, which nothing can stop, then by a jury
+        scores = score_all(e, answers)
+        if not scores:
+            raise hub.UserError(f"--rescore: no answers to {o.benchmarks} in {e.folder}")
+        table = scoreboard.write(e.folder, e.settings, scores, e.config)
+        if o.judge:
+            ask, judges = functools.partial(ask_judge, o), cli.words(o.judge)
+            print(jury.judge(judges, e.folder, e.items, answers, scores, ask))
+            table = scoreboard.write(e.folder, e.settings, scores, e.config, o.judge)
+        print(table)
 
 
 if __name__ == "__main__":

@@ -14,215 +14,189 @@ import io
 import json
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from analysis import figures, published, report, tables
-from analysis.intervals import Cells, cells, families, family_cells
-from analysis.runs import METHODS, Flags, arms, read
-from analysis.tables import Corpus, interval
+from analysis import figures, intervals, published, report, runs, tables
+from analysis.intervals import Comparison, interval
+from analysis.runs import METHODS, Flags
 from common import cli, files, hub
 
 MANY = 500  # arms, above which 200 draws must do
 
+Amount = Annotated[float, cli.Range(0, 1e40, is_open=True)]
+
 
 @dataclass
 class Options:
-    runs: list = field(default_factory=list)  # run folders, or folders that hold them
-    published: bool = False  # instead: the paper's Table 1 (data/published.csv)
-    budget: float | None = None  # FLOPs to train with (default: those of the costliest run)
-    serve: float | None = None  # answers to serve; training plus serving is then compared, too
-    method: str = "exact"  # how FLOPs are counted: exact or paper
-    out: str = ""  # folder of what is written (default: RUNS/pareto, or pareto-published)
-    draws: int = 1000  # of the bootstrap
-    figures: bool = True  # draw them
+    # what is compared
+    runs: list = cli.positional([])  # run folders, or folders that hold them
+    published: bool = False  # instead: the paper's Table 1 (analysis/published.csv)
+    method: Annotated[str, cli.OneOf(METHODS)] = "exact"  # how FLOPs are counted
+    draws: Annotated[int, cli.Range(100)] = 1000  # of the bootstrap; at most 200 above 500 arms
+    # the question
+    budget: Amount | None = None  # FLOPs to train with (default: those of the costliest run)
+    serve: Amount | None = None  # answers to serve; compares training plus serving as well
+    # what is written
+    out: str | None = None  # folder (default: RUNS/pareto, or pareto-published)
+    figures: bool = True  # PNG files as well
 
 
-# ---- the question ----------------------------------------------------------------------------
+@cli.run
+def main(arguments: list[str] | None = None) -> int:
+    o, _ = cli.parse(Options, arguments, __doc__)
+    problems = cli.Problems(cli.check(o))
+    one_of_two = "run folders, or --published: give one of the two (python pareto.py runs)"
+    problems.add(bool(o.runs) == o.published, one_of_two)
+    for folder in o.runs:
+        problems.add(not Path(folder).is_dir(), f"{folder}: no such folder")
+    problems.raise_any()
+    compare(o, Flags())
+    return 0
 
 
-def answer(corpora: list[Corpus], budget: float, serve: float | None, matched: list[dict]):
+def compare(o: Options, flags: Flags) -> dict[str, list[dict]]:
+    """Reads the runs, writes everything to o.out, prints the answer; returns the tables.
+
+    o: checked options. flags: what the caller knows of the input, such as runs that failed.
+    {"points": rows, "frontier": rows, ...}, a row {column: value}, as in the CSVs. Raises UserError
+    where nothing can be compared.
+    """
+    comparisons = analyse(o, flags)
+    families = [c for c in comparisons if c.level == "family"]
+    budget = o.budget or float(max(c.costs["train"].max() for c in families))
+    rows_of = tables.build(comparisons, o.serve, budget, o.method, flags)
+    answers = answer(families, budget, o.serve, rows_of["matched"])
+
+    # ---- written: tables, answer, figures, report
+    folder = Path(o.out or ("pareto-published" if o.published else Path(o.runs[0], "pareto")))
+    folder.mkdir(parents=True, exist_ok=True)
+    clear(folder)
+    for name, rows in rows_of.items():
+        if rows:
+            write_csv(folder / f"{name}.csv", rows)
+    drawn = figures.draw(folder, comparisons, rows_of, o.serve) if o.figures else {}
+    names = [f"{name}.csv" for name, rows in rows_of.items() if rows] + sum(drawn.values(), [])
+    record = {"budget": budget, "serve": o.serve, "method": o.method, "answers": answers}
+    text = json.dumps(plain(record | {"files": names}), indent=2)
+    files.write_atomic(folder / "answer.json", text + "\n")
+    text = report.write(o, comparisons, rows_of, answers, drawn, budget)
+    files.write_atomic(folder / "report.md", text)
+    print(report.summary(answers, budget, o, len(flags.rows)))
+    print(f"wrote {folder}/report.md, answer.json, {len(names)} tables and figures")
+    return rows_of
+
+
+def analyse(o: Options, flags: Flags) -> list[Comparison]:
+    """The comparisons of all corpora; UserError where there are none."""
+    if o.published:
+        students = published.students()
+    else:
+        students = runs.read([Path(folder) for folder in o.runs], flags)
+    arms = runs.arms(students, o.method, flags)
+    if not arms:
+        known = [f"  {row['where']}: {row['problem']}" for row in flags.rows[:20]]
+        folders = ", ".join(map(str, o.runs))
+        problem = f"no evaluated run in {folders}: train.py makes runs, evaluate.py asks them"
+        raise hub.UserError("\n".join([problem, *known]))
+    comparisons, ceilings = [], published.CEILINGS if o.published else {}
+    for corpus, members in arms.items():
+        draws = o.draws if len(members) <= MANY else min(o.draws, 200)
+        if draws < o.draws:
+            problem = f"{len(members):,} arms"
+            flags.add(corpus, problem, f"{draws} bootstrap draws, not {o.draws:,}")
+        comparisons += intervals.comparisons(members, ceilings, o.method, draws, flags)
+    return comparisons
+
+
+# ---- the answer ------------------------------------------------------------------------------
+
+
+def answer(families: list[Comparison], budget: float, serve: float | None, matched: list[dict]):
     """Which size and format to train, per corpus and family: by accuracy among what can be paid.
 
     training: training within the budget. total (with serve): training and serving within it.
     equal_total: the best for what the training answer would cost with its serving.
     """
-    found = {}
-    for corpus in corpora:
-        for name, c in corpus.families.items():
-            here = found.setdefault(corpus.name, {}).setdefault(name, {})
-            train = c.costs["train"]
-            here["training"] = best(c, train, budget, "to train")
-            here["scale_or_reason"] = next(
-                ({key: value for key, value in row.items() if key not in ("corpus", "name", "cost")}
-                 for row in matched
-                 if (row["corpus"], row["name"], row["cost"]) == (corpus.name, name, "train")
-                 and row["budget"] == budget),
-                None,
-            )  # fmt: skip
-            if not serve:
-                continue
-            total = train + serve * c.costs["inference"]
+    answers = {}
+    for c in families:
+        here = {"training": best(c, c.costs["train"], budget, "to train")}
+        key = {"corpus": c.corpus, "name": c.name, "cost": "train"}
+        at_budget = tables.select(matched, **key, budget=budget)
+        here["scale_or_reason"] = next(
+            ({column: row[column] for column in row if column not in key} for row in at_budget),
+            None,
+        )
+        if serve:
+            total = c.cost("total", serve)
             here["total"] = best(c, total, budget, "to train and serve")
-            if "arm" in here["training"]:
-                i = [arm.label for arm in c.arms].index(here["training"]["arm"])
-                if math.isfinite(total[i]):
-                    here["equal_total"] = best(c, total, total[i], "to train and serve")
-    return found
+            costs = {arm.label: cost for arm, cost in zip(c.arms, total, strict=True)}
+            cost = costs.get(here["training"].get("arm"), math.nan)
+            if math.isfinite(cost):
+                here["equal_total"] = best(c, total, cost, "to train and serve")
+        answers.setdefault(c.corpus, {})[c.name] = here
+    return answers
 
 
-def best(c: Cells, costs: np.ndarray, budget: float, what: str) -> dict:
+def best(c: Comparison, costs: np.ndarray, budget: float, what: str) -> dict:
     """The most accurate arm within the budget, how often it wins over the draws, the runner-up."""
-    can = np.flatnonzero(costs <= budget)  # False for NaN
-    if not len(can):
-        known = np.flatnonzero(np.isfinite(costs))
-        if not len(known):
-            return {"budget": budget, "why_not": "no inference FLOPs are known"}
+    known = np.flatnonzero(np.isfinite(costs))
+    if not len(known):
+        return {"budget": budget, "why_not": "no inference FLOPs are known"}
+    affordable = known[costs[known] <= budget]
+    if not len(affordable):
         i = known[costs[known].argmin()]
         why = f"nothing fits: {report.big(costs[i])} {what} {c.arms[i].label}"
         return {"budget": budget, "why_not": why, "least": costs[i]}
-    wins = np.bincount(c.draws[:, can].argmax(1), minlength=len(can)) / len(c.draws)
-    first, *rest = sorted(range(len(can)), key=lambda j: (-c.accuracy[can[j]], costs[can[j]]))
-    second = max(rest, key=lambda j: (wins[j], c.accuracy[can[j]]), default=None)
+    winners = affordable[c.draws[:, affordable].argmax(1)]
+    wins = np.bincount(winners, minlength=len(c.arms)) / len(winners)
+    first, *others = sorted(affordable, key=lambda i: (-c.accuracy[i], costs[i]))
+    second = max(others, key=lambda i: (wins[i], c.accuracy[i]), default=None)
 
-    def describe(j):
-        i = can[j]
+    def describe(i) -> dict:
         low, high = interval(c.draws[:, i])
-        return {"arm": c.arms[i].label, "scale": c.arms[i].scale, "format": c.arms[i].format,
-                "ratio": c.arms[i].ratio, "accuracy": c.accuracy[i], "low": low, "high": high,
-                "cost": costs[i], "confidence": wins[j] if len(can) > 1 else None}  # fmt: skip
+        return {
+            "arm": c.arms[i].label,
+            "scale": c.arms[i].recipe.scale,
+            "format": c.arms[i].recipe.format,
+            "ratio": c.arms[i].recipe.ratio,
+            "accuracy": c.accuracy[i],
+            "low": low,
+            "high": high,
+            "cost": costs[i],
+            "confidence": wins[i] if others else None,
+        }
 
-    found = {"budget": budget, "candidates": len(can), **describe(first)}
-    if second is not None:
-        gap = c.draws[:, can[first]] - c.draws[:, can[second]]
-        low, high = interval(gap)
-        found["runner_up"] = {**describe(second), "lead_low": low, "lead_high": high}
-    if budget > 2 * np.nanmax(costs):
-        found["note"] = (
-            f"the budget exceeds every run: the costliest took {report.big(np.nanmax(costs))}"
-        )
-    return found
+    choice = {"budget": budget, "candidates": len(affordable)} | describe(first)
+    if others:
+        low, high = interval(c.draws[:, first] - c.draws[:, second])
+        choice["runner_up"] = describe(second) | {"lead_low": low, "lead_high": high}
+    if budget > 2 * costs[known].max():
+        most = report.big(costs[known].max())
+        choice["note"] = f"the budget exceeds every run: the costliest took {most}"
+    return choice
 
 
-# ---- python pareto.py ------------------------------------------------------------------------
-
-
-def main(arguments: list[str] | None = None, flags: Flags | None = None) -> int:
-    """flags: what the caller knows of the input already, like runs that failed."""
-    o, _ = cli.parse(Options, arguments, __doc__, positional="runs")
-    flags = flags or Flags()
-    try:
-        if problems := check(o):
-            raise hub.UserError("\n".join(problems))
-        found = published.runs() if o.published else read([Path(p) for p in o.runs], flags)
-        corpora = analyse(found, published.CEILINGS if o.published else {}, o, flags)
-    except hub.UserError as error:
-        for row in flags.rows[:20]:
-            print(f"  {row['where']}: {row['problem']}", file=sys.stderr)
-        return cli.fail(error)
-    costliest = max(c.costs["train"].max() for corpus in corpora for c in corpus.families.values())
-    budget = o.budget or float(costliest)
-    matched = tables.matched(corpora, o.serve, budget)
-    made = {
-        "points": tables.points(corpora, o.serve),
-        "frontier": tables.frontiers(corpora, o.serve),
-        "matched": matched,
-        "fits": tables.fits(corpora, o.serve),
-        "power_laws": tables.power_laws(corpora, o.serve),
-        "lengths": tables.lengths(corpora, o.serve),
-        "early_stop": tables.early_stop(corpora, o.serve, o.method, flags),
-        "ratios": tables.ratios(corpora, o.serve),
-        "flags": flags.rows,
-    }
-    answers = answer(corpora, budget, o.serve, matched)
-    claims = published.claims(corpora, made) if o.published else []
-
-    # ---- written: tables, answer, figures, report
-    folder = Path(o.out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        clear(folder)
-        for name, rows in made.items():
-            if rows:
-                write_csv(folder / f"{name}.csv", rows)
-        drawn = figures.draw(folder, corpora, made, o.serve) if o.figures else []
-        files = [f"{name}.csv" for name, rows in made.items() if rows]
-        files += [file for _, file in drawn]
-        record = {"budget": budget, "serve": o.serve, "method": o.method, "answers": answers,
-                  "files": files}  # fmt: skip
-        files.write_atomic(folder / "answer.json", json.dumps(plain(record), indent=2) + "\n")
-        text = report.write(o, corpora, made, answers, claims, drawn, budget)
-        files.write_atomic(folder / "report.md", text)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(report.summary(corpora, answers, made, budget, o))
-    print(f"wrote {folder}/report.md, answer.json, {len(files)} tables and figures")
-    return 0
+# ---- files -----------------------------------------------------------------------------------
 
 
 def clear(folder: Path):
     """Removes an earlier analysis's tables and figures, so that none is taken for this one's."""
-    try:
-        files = json.loads((folder / "answer.json").read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    for name in files if isinstance(files, list) else ():
-        if str(name).endswith((".csv", ".png")):
-            (folder / Path(name).name).unlink(missing_ok=True)
-
-
-def check(o: Options) -> list[str]:
-    """What is wrong with the options, one line a case; sets the default of --out."""
-    problems = []
-    if bool(o.runs) == o.published:
-        problems.append("run folders, or --published: give one of the two (python pareto.py runs)")
-    problems += [f"{p}: no such folder" for p in o.runs if not Path(p).is_dir()]
-    if o.method not in METHODS:
-        problems.append(cli.not_one_of("--method", o.method, METHODS))
-    for name in ("budget", "serve"):
-        value = getattr(o, name)
-        if value is not None and not 0 < value <= 1e40:  # False for NaN
-            problems.append(f"--{name} {value}: a number above 0, at most 1e40")
-    if o.draws < 100:
-        problems.append(f"--draws {o.draws}: at least 100, or percentiles mean nothing")
-    o.out = o.out or (
-        "pareto-published" if o.published else f"{o.runs[0]}/pareto" if o.runs else ""
-    )
-    return problems
-
-
-def analyse(found: list, ceilings: dict, o: Options, flags: Flags) -> list[Corpus]:
-    """The corpora of some runs; UserError if there is nothing to compare."""
-    grouped = arms(found, o.method, flags)
-    if not grouped:
-        raise hub.UserError(
-            f"no evaluated run in {', '.join(o.runs)}: train.py makes runs, evaluate.py asks them"
-        )
-    corpora = []
-    for name, members in grouped.items():
-        draws = o.draws if len(members) <= MANY else min(o.draws, 200)
-        if draws < o.draws:
-            flags.add(name, f"{len(members):,} arms", f"{draws} bootstrap draws, not {o.draws:,}")
-        by_family = family_cells(members, o.method, draws, flags)
-        by_benchmark = {
-            benchmark: cells(benchmark, [benchmark], members, o.method, draws, flags)
-            for family, benchmarks in families(members).items()
-            for benchmark in benchmarks
-            if benchmark != family
-        }
-        corpora.append(Corpus(name, members, by_family, by_benchmark, ceilings))
-    return corpora
+    if (folder / "answer.json").is_file():
+        for name in json.loads((folder / "answer.json").read_text(encoding="utf-8"))["files"]:
+            if name.endswith((".csv", ".png")):
+                (folder / Path(name).name).unlink(missing_ok=True)
 
 
 def plain(value):
     """For JSON: NaN and infinity are null, numpy's numbers Python's."""
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(part) for part in value]
+        return [plain(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value

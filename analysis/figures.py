@@ -1,19 +1,31 @@
-"""The figures of pareto.py: one function a kind of figure in the paper, each drawn if it has data.
+"""The figures of pareto.py, one function a kind of figure in the paper, each drawn if it has data.
 
-Colours are Okabe and Ito's, told apart in colour blindness; every format has a marker of its own,
-for print in grey.
+Colours are Okabe and Ito's, told apart in colour blindness; every format has its own marker, for
+print in grey.
 """
 
 import math
 import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # after the backend: there may be no screen
+from analysis.intervals import Comparison
+from analysis.tables import select
+from config import ANSWERS
 
+LOOK = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "axes.titlesize": 9.5,
+    "savefig.dpi": 160,
+}
 STYLE = {  # format: colour, marker, line
     "ift": ("#0072B2", "o", "-"),
     "reasoning": ("#D55E00", "s", "-"),
@@ -21,7 +33,7 @@ STYLE = {  # format: colour, marker, line
     "mixed": ("#CC79A7", "D", ":"),
 }
 SHADES = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"]
-NAMES = {"oe": "open-ended", "mc": "multiple choice", "ift": "IFT"}
+NAMES = {"oe": "open-ended", "mc": "multiple choice"}
 COST = {
     "train": "training FLOPs",
     "inference": "inference FLOPs per answer",
@@ -29,65 +41,73 @@ COST = {
 }
 
 
-def draw(folder: Path, corpora: list, tables: dict, serve) -> list[tuple[str, str]]:
-    """Writes what there is data for as PNG files; returns (corpus, file) of each."""
-    plt.rcParams.update({
-        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-        "grid.alpha": 0.25, "legend.frameon": False, "axes.titlesize": 9.5, "savefig.dpi": 160,
-    })  # fmt: skip
-    drawn = []
+def draw(folder: Path, comparisons: list[Comparison], tables: dict, serve) -> dict[str, list[str]]:
+    """Writes what there is data for as PNG files: {corpus: its files}."""
+    files = {}
+    corpora = list(dict.fromkeys(c.corpus for c in comparisons))
     for corpus in corpora:
-        prefix = f"{corpus.name}-" if len(corpora) > 1 else ""
-        mine = {
-            name: [row for row in rows if row.get("corpus") == corpus.name]
-            for name, rows in tables.items()
-        }
-        figures = {
-            "frontier-train": frontiers(corpus, corpus.families, mine, "train", 0),
-            "frontier-inference": frontiers(corpus, corpus.families, mine, "inference", 0),
-            "frontier-total": serve and frontiers(corpus, corpus.families, mine, "total", serve),
-            "benchmarks": frontiers(corpus, corpus.benchmarks, mine, "train", 0),
-            "matched": matched(mine["matched"], corpus),
-            "power-laws": power_laws(corpus, mine["power_laws"]),
-            "lengths": lengths(corpus),
-            "early-stop": early_stop(mine["early_stop"], corpus),
-            "ratios": ratios(mine["ratios"], corpus),
-        }
-        for name, figure in figures.items():
-            if figure:
-                figure.savefig(folder / f"{prefix}{name}.png")
-                plt.close(figure)
-                drawn.append((corpus.name, f"{prefix}{name}.png"))
-    return drawn
+        of_corpus = [c for c in comparisons if c.corpus == corpus]
+        families = [c for c in of_corpus if c.level == "family"]
+        benchmarks = [c for c in of_corpus if c.level == "benchmark"]
+        prefix = f"{corpus}-" if len(corpora) > 1 else ""
+        sheet = Sheet(folder, f"Trained on {corpus}: ", prefix)
+        rows = {n: [r for r in table if r.get("corpus") == corpus] for n, table in tables.items()}
+        for kind in ("train", "inference", "total") if serve else ("train", "inference"):
+            frontiers(sheet, f"frontier-{kind}", families, rows["frontier"], kind, serve)
+        frontiers(sheet, "benchmarks", benchmarks, rows["frontier"], "train", serve)
+        matched(sheet, families, rows["matched"])
+        power_laws(sheet, families, rows["power_laws"])
+        lengths(sheet, families)
+        early_stop(sheet, families, rows["early_stop"])
+        ratios(sheet, rows["ratios"])
+        files[corpus] = sheet.files
+    return files
+
+
+@dataclass
+class Sheet:
+    """Makes the figures of one corpus: `files` in `folder`."""
+
+    folder: Path
+    heading: str  # begins every figure's title
+    prefix: str  # begins every file's name
+    files: list[str] = field(default_factory=list)
+
+    def panels(self, name, title, panels: list, xlabel="", ylabel="", columns=0) -> Iterator:
+        """Yields (axes, data) of each panel, (its title, its data); then adds the legend and saves.
+
+        No panels: no figure. One legend serves all panels: in the place of a panel that is not
+        needed, or below them.
+        """
+        if not panels:
+            return
+        import matplotlib.figure  # takes a second
+
+        columns = columns or (2 if len(panels) in (2, 4) else min(3, len(panels)))
+        rows = math.ceil(len(panels) / columns)
+        size = (max(4.8, 3.6 * columns), 2.9 * rows + 0.7)
+        with matplotlib.rc_context(LOOK):
+            figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+            figure.suptitle(textwrap.fill(self.heading + title, int(14 * size[0])), fontsize=11)
+            axes, labels = figure.subplots(rows, columns, squeeze=False).flat, {}
+            for axis, (heading, data) in zip(axes, panels, strict=False):
+                axis.set(title=heading, xlabel=xlabel, ylabel=ylabel)
+                yield axis, data
+                for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                    labels.setdefault(label, handle)
+            spare = figure.axes[len(panels) :]
+            for axis in spare:
+                axis.axis("off")
+            entries = (labels.values(), labels.keys())
+            if spare and len(labels) <= 12:
+                spare[0].legend(*entries, loc="center")
+            else:
+                figure.legend(*entries, loc="outside lower center", ncols=min(4, len(labels)))
+            self.files.append(f"{self.prefix}{name}.png")
+            figure.savefig(self.folder / self.files[-1])
 
 
 # ---- pieces ---------------------------------------------------------------------------------
-
-
-def panels(count: int, title: str, width=3.6, height=2.9, columns: int = 0):
-    """(figure, axes): a grid of `count` panels, no empty ones, with room for a legend on top."""
-    columns = columns or (2 if count in (2, 4) else min(3, count))
-    rows = -(-count // columns)
-    size = (max(4.8, width * columns), height * rows + 0.7)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat[count:]:
-        axis.axis("off")
-    figure.suptitle(textwrap.fill(title, int(14 * size[0])), fontsize=11)
-    return figure, list(axes.flat[:count])
-
-
-def legend(figure, axes):
-    """One legend for all panels: in the place of a panel that is not needed, or below them."""
-    found = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    spare = [axis for axis in figure.axes if axis not in axes]
-    if spare and len(found) <= 12:
-        spare[0].legend(found.values(), found.keys(), loc="center")
-    else:
-        columns = min(4, len(found))
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
 def title(name: str) -> str:
@@ -95,23 +115,22 @@ def title(name: str) -> str:
     family, _, kind = name.rpartition("-")
     if name == "all":
         return "Mean of the families"
-    return f"{family.capitalize()}, {NAMES[kind]}" if kind in ("oe", "mc") else name
+    return f"{family.capitalize()}, {NAMES[kind]}" if kind in NAMES else name
 
 
-def sizes_of(arms: list) -> tuple[np.ndarray, str]:
+def curve_title(curve: str) -> str:
+    return "IFT" if curve == "ift" else curve
+
+
+def sizes_of(c: Comparison) -> tuple[np.ndarray, str]:
     """Parameters of each arm and the axis's label, in billions unless that makes tiny numbers."""
-    sizes = np.array([arm.size for arm in arms])
+    sizes = np.array([arm.size for arm in c.arms])
     return (sizes, "parameters, billions") if sizes.max() > 0.1 else (sizes * 1e9, "parameters")
 
 
-def curve_name(arm) -> str:
-    share = f" {arm.ratio:.0%}" if arm.format in ("sequential", "mixed") else ""
-    return NAMES.get(arm.format, arm.format) + share
-
-
-def log_axis(axis, values, which="x", room=1.5):
-    """A log axis with plain labels, 1e19 and 3e19, so many that three are seen; `room` on its ends
-    as a factor."""
+def log_axis(axis, values, room=1.5):
+    """Makes an axis (axes.xaxis or axes.yaxis) logarithmic, with plain labels, 1e19 and 3e19, so
+    many that three are seen; `room` at its ends as a factor."""
     values = np.array([v for v in values if v > 0 and math.isfinite(v)])
     if not len(values):
         return
@@ -121,227 +140,168 @@ def log_axis(axis, values, which="x", room=1.5):
         ticks = [s * 10.0**k for k in decades for s in steps if low <= s * 10.0**k <= high]
         if len(ticks) >= 3:
             break
-    ticks = ticks[:: -(-len(ticks) // 6)]
-    text = [f"{t:,.10g}" if 0.01 <= t < 1e6 else f"{t:.0e}".replace("e+0", "e") for t in ticks]
-    text = [label.replace("e+", "e") for label in text]
-    set_scale, set_ticks, set_limits = (
-        getattr(axis, f"set_{which}{part}") for part in ("scale", "ticks", "lim")
-    )
-    set_scale("log")
-    set_ticks(ticks, text)
-    set_ticks([], minor=True)
-    set_limits(low, high)
-
-
-def by_curve(c) -> dict[str, list[int]]:
-    found = {}
-    for i, arm in enumerate(c.arms):
-        found.setdefault(curve_name(arm), []).append(i)
-    return found
+    ticks = ticks[:: math.ceil(len(ticks) / 6)]
+    labels = [f"{t:,.10g}" if 0.01 <= t < 1e6 else f"{t:.0e}".replace("e+0", "e") for t in ticks]
+    which = axis.axis_name
+    axis.axes.set(**{f"{which}scale": "log"})
+    axis.set_ticks(ticks, [label.replace("e+", "e") for label in labels])
+    axis.set_ticks([], minor=True)
+    axis.axes.set(**{f"{which}lim": (low, high)})
 
 
 # ---- the figures ----------------------------------------------------------------------------
 
 
-def frontiers(corpus, cells: dict, mine: dict, kind: str, serve):
+def frontiers(sheet, name, comparisons, rows: list[dict], kind: str, serve):
     """Accuracy with 95 % intervals against cost, one panel a family or benchmark; the frontier."""
-    cells = {name: c for name, c in cells.items() if np.isfinite(c.costs["inference"]).any()
-             or kind == "train"}  # fmt: skip
-    if not cells:
-        return None
-    figure, axes = panels(len(cells), f"Trained on {corpus.name}: accuracy against {COST[kind]}")
-    for axis, (name, c) in zip(axes, cells.items(), strict=True):
-        cost = c.costs["train"] + serve * c.costs["inference"] if serve else c.costs[kind]
-        on = [row["arm"] for row in mine["frontier"] if row["on_frontier"]
-              and (row["name"], row["cost"]) == (name, kind)]  # fmt: skip
-        ends = sorted((cost[i], c.accuracy[i]) for i, arm in enumerate(c.arms) if arm.label in on)
-        axis.plot(*zip(*ends, strict=True), color="0.8", lw=6, zorder=1, solid_capstyle="round",
-                  label="frontier")  # fmt: skip
-        for curve, part in by_curve(c).items():
-            format = c.arms[part[0]].format
-            colour, marker, line = STYLE[format]
-            if format not in ("ift", "reasoning"):  # their intervals are in points.csv
-                axis.plot(cost[part], c.accuracy[part], marker, color=colour, ms=4, alpha=0.7,
-                          label=format)  # fmt: skip
-                continue
-            bars = np.clip([c.accuracy - c.low, c.high - c.accuracy], 0, None)[:, part]
-            is_line = len(part) == len({c.arms[i].scale for i in part})
-            axis.errorbar(cost[part], c.accuracy[part], bars, color=colour, marker=marker, ms=4.5,
-                          ls=line if is_line else "", lw=1, capsize=2, label=curve)  # fmt: skip
-            for i in part if is_line else ():
-                # curves rise to the right: above left and below right are free
-                is_ift = format == "ift"
-                axis.annotate(
-                    c.arms[i].scale.removeprefix("toy-"), (cost[i], c.accuracy[i]),
-                    xytext=(-4, 4) if is_ift else (4, -9), textcoords="offset points",
-                    ha="right" if is_ift else "left", fontsize=6.5, color=colour,
-                )  # fmt: skip
-        log_axis(axis, cost, room=2.4)
-        axis.margins(y=0.14)
-        axis.set_title(title(name))
-    for axis in axes:
-        axis.set_xlabel(COST[kind])
-        axis.set_ylabel("accuracy")
-    legend(figure, axes)
-    return figure
-
-
-def matched(rows: list[dict], corpus):
-    """Reasoning minus IFT at equal training FLOPs, with 95 % intervals."""
-    names = [
-        n
-        for n in corpus.families
-        if any(
-            r["name"] == n and r["cost"] == "train" and math.isfinite(r["difference"]) for r in rows
-        )
+    panels = [
+        (title(c.name), c)
+        for c in comparisons
+        if kind == "train" or np.isfinite(c.costs["inference"]).any()
     ]
-    if not names:
-        return None
-    figure, axes = panels(
-        len(names), f"Trained on {corpus.name}: reasoning minus IFT at equal training FLOPs"
-    )
-    for axis, name in zip(axes, names, strict=True):
-        mine = sorted((r for r in rows if (r["name"], r["cost"]) == (name, "train")
-                       and math.isfinite(r["difference"])), key=lambda r: r["budget"])  # fmt: skip
-        x, y, low, high = (
-            [r[key] for r in mine]
-            for key in ("budget", "difference", "difference_low", "difference_high")
-        )
+    heading = f"accuracy against {COST[kind]}"
+    for axis, c in sheet.panels(name, heading, panels, COST[kind], "accuracy"):
+        cost = c.cost(kind, serve)
+        on = {row["arm"] for row in select(rows, name=c.name, cost=kind, on_frontier=True)}
+        ends = sorted((cost[i], c.accuracy[i]) for i, arm in enumerate(c.arms) if arm.label in on)
+        wide = {"lw": 6, "zorder": 1, "solid_capstyle": "round"}
+        axis.plot(*zip(*ends, strict=True), color="0.8", label="frontier", **wide)
+        for curve, members in c.curves().items():
+            colour, marker, line = STYLE[c.arms[members[0]].recipe.format]
+            x, y = cost[members], c.accuracy[members]
+            if curve not in ANSWERS:  # their intervals are in points.csv
+                label = c.arms[members[0]].recipe.format
+                axis.plot(x, y, marker, color=colour, ms=4, alpha=0.7, label=label)
+                continue
+            scales = [c.arms[i].recipe.scale for i in members]
+            is_line = len(set(scales)) == len(scales)
+            look = {"color": colour, "marker": marker, "ls": line if is_line else ""}
+            low, high = c.bounds[:, members]
+            bars = np.clip([y - low, high - y], 0, None)
+            look |= {"ms": 4.5, "lw": 1, "capsize": 2, "label": curve_title(curve)}
+            axis.errorbar(x, y, bars, **look)
+            # curves rise to the right: above left and below right are free
+            place, side = ((-4, 4), "right") if curve == "ift" else ((4, -9), "left")
+            small = {"ha": side, "fontsize": 6.5, "color": colour, "textcoords": "offset points"}
+            for scale, *at in zip(scales, x, y, strict=True) if is_line else ():
+                axis.annotate(scale.removeprefix("toy-"), at, place, **small)
+        log_axis(axis.xaxis, cost, room=2.4)
+        axis.margins(y=0.14)
+
+
+def matched(sheet, families, rows: list[dict]):
+    """Reasoning minus IFT at equal training FLOPs, with 95 % intervals."""
+    rows = [row for row in select(rows, cost="train") if math.isfinite(row["difference"])]
+    rows.sort(key=lambda row: row["budget"])
+    panels = [(title(c.name), known) for c in families if (known := select(rows, name=c.name))]
+    labels = (COST["train"], "difference in accuracy")
+    heading = "reasoning minus IFT at equal training FLOPs"
+    for axis, known in sheet.panels("matched", heading, panels, *labels):
+        names = ("budget", "difference", "difference_low", "difference_high")
+        x, y, low, high = ([row[name] for row in known] for name in names)
         axis.fill_between(x, low, high, color="#56B4E9", alpha=0.4, lw=0, label="95 % interval")
         axis.plot(x, y, color="#0072B2", marker="o", ms=3, label="difference")
         axis.axhline(0, color="black", lw=0.8)
-        log_axis(axis, x)
-        axis.set_title(title(name))
-        axis.set_xlabel(COST["train"])
-        axis.set_ylabel("difference in accuracy")
-    legend(figure, axes)
-    return figure
+        log_axis(axis.xaxis, x)
 
 
-def power_laws(corpus, rows: list[dict]):
+def power_laws(sheet, families, rows: list[dict]):
     """Inference FLOPs per answer against size, with the fitted laws."""
-    cells = {n: c for n, c in corpus.families.items() if n != "all"
-             and np.isfinite(c.costs["inference"]).any()}  # fmt: skip
-    if not cells:
-        return None
-    figure, axes = panels(
-        len(cells), f"Trained on {corpus.name}: inference FLOPs per answer by size"
-    )
-    for axis, (name, c) in zip(axes, cells.items(), strict=True):
-        sizes, unit = sizes_of(c.arms)
-        for curve, part in by_curve(c).items():
-            if c.arms[part[0]].format not in ("ift", "reasoning"):
+    panels = [
+        (title(c.name), c)
+        for c in families
+        if c.name != "all" and np.isfinite(c.costs["inference"]).any()
+    ]
+    heading, ylabel = "inference FLOPs per answer by size", "FLOPs per answer"
+    for axis, c in sheet.panels("power-laws", heading, panels, ylabel=ylabel):
+        sizes, unit = sizes_of(c)
+        billions = np.array(sorted({arm.size for arm in c.arms}))
+        for curve, members in c.curves().items():
+            if curve not in ANSWERS:
                 continue  # in between; their laws are in power_laws.csv
-            colour, marker, line = STYLE[c.arms[part[0]].format]
-            axis.plot(sizes[part], c.costs["inference"][part], marker, color=colour, ms=5,
-                      label=curve)  # fmt: skip
-            for row in rows:
-                if (row["name"], row["curve"]) == (name, c.arms[part[0]].format) and row.get("A"):
-                    billions = np.array(sorted({arm.size for arm in c.arms}))
-                    x, y = np.unique(sizes), row["A"] * billions ** row["p"]
-                    axis.plot(x, y, line, color=colour, lw=1)
-        log_axis(axis, sizes)
-        log_axis(axis, c.costs["inference"], "y")
-        axis.set_title(title(name))
+            colour, marker, line = STYLE[curve]
+            cost, label = c.costs["inference"][members], curve_title(curve)
+            axis.plot(sizes[members], cost, marker, color=colour, ms=5, label=label)
+            for row in select(rows, name=c.name, curve=curve):
+                if "A" in row:
+                    law = row["A"] * billions ** row["p"]
+                    axis.plot(np.unique(sizes), law, line, color=colour, lw=1)
+        log_axis(axis.xaxis, sizes)
+        log_axis(axis.yaxis, c.costs["inference"])
         axis.set_xlabel(unit)
-        axis.set_ylabel("FLOPs per answer")
-    legend(figure, axes)
-    return figure
 
 
-def lengths(corpus):
+def lengths(sheet, families):
     """Tokens of right and of wrong answers by size."""
-    cells = {
-        name: c
-        for name, c in corpus.families.items()
-        if name != "all" and np.isfinite(c.mean("generated_tokens_wrong")).any()
-    }
-    if not cells:
-        return None
-    figure, axes = panels(
-        len(cells), f"Trained on {corpus.name}: tokens of right and of wrong answers"
-    )
-    for axis, (name, c) in zip(axes, cells.items(), strict=True):
-        sizes, unit = sizes_of(c.arms)
-        every = []
-        for format in ("ift", "reasoning"):
-            part = [i for i, arm in enumerate(c.arms) if arm.format == format]
+    panels = [
+        (title(c.name), c)
+        for c in families
+        if c.name != "all" and np.isfinite(c.mean("generated_tokens_wrong")).any()
+    ]
+    heading, ylabel = "tokens of right and of wrong answers", "generated tokens"
+    for axis, c in sheet.panels("lengths", heading, panels, ylabel=ylabel):
+        (sizes, unit), curves, shown = sizes_of(c), c.curves(), []
+        for format in ANSWERS:
             for what, line, fill in (("right", "-", "full"), ("wrong", "--", "none")):
                 tokens = c.mean(f"generated_tokens_{what}")
-                known = [i for i in part if np.isfinite(tokens[i])]
+                known = [i for i in curves.get(format, []) if np.isfinite(tokens[i])]
                 if known:
                     colour, marker, _ = STYLE[format]
-                    label = f"{NAMES.get(format, format)}, {what}"
-                    axis.plot(sizes[known], tokens[known], ls=line, marker=marker, color=colour,
-                              fillstyle=fill, label=label)  # fmt: skip
-                    every += tokens[known].tolist()
-        log_axis(axis, sizes)
-        log_axis(axis, every, "y")
-        axis.set_title(title(name))
+                    look = {"ls": line, "marker": marker, "color": colour, "fillstyle": fill}
+                    label = f"{curve_title(format)}, {what}"
+                    axis.plot(sizes[known], tokens[known], label=label, **look)
+                    shown += tokens[known].tolist()
+        log_axis(axis.xaxis, sizes)
+        log_axis(axis.yaxis, shown)
         axis.set_xlabel(unit)
-        axis.set_ylabel("generated tokens")
-    legend(figure, axes)
-    return figure
 
 
-def early_stop(rows: list[dict], corpus):
+def early_stop(sheet, families, rows: list[dict]):
     """Each arm's accuracy and inference cost when answers stop at percentiles of their length."""
-    arms = {arm.label: arm for arm in corpus.arms if arm.format in ("ift", "reasoning")}
-    rows = [row for row in rows if row["arm"] in arms]
-    names = [n for n in corpus.families if any(r["name"] == n for r in rows)]
-    if not names:
-        return None
-    figure, axes = panels(
-        len(names), f"Trained on {corpus.name}: answers stopped at 50 to 99 % of their lengths"
+    panels = []
+    for c in families:
+        arms = [(arm, select(rows, name=c.name, arm=arm.label)) for arm in c.arms]
+        arms = [(arm.curve, stops) for arm, stops in arms if stops and arm.curve in ANSWERS]
+        panels += [(title(c.name), arms)] if arms else []
+    heading, labels = (
+        "answers stopped at 50 to 99 % of their lengths",
+        (COST["inference"], "accuracy"),
     )
-    for axis, name in zip(axes, names, strict=True):
-        here = [r for r in rows if r["name"] == name]
-        for label in dict.fromkeys(r["arm"] for r in here):
-            mine = sorted((r for r in here if r["arm"] == label), key=lambda r: r["percentile"])
-            colour, marker, _ = STYLE[arms[label].format]
-            x, y = ([r[key] for r in mine] for key in ("inference_flops", "accuracy"))
+    for axis, arms in sheet.panels("early-stop", heading, panels, *labels):
+        for curve, stops in arms:
+            colour, marker, _ = STYLE[curve]
+            x, y = ([row[key] for row in stops] for key in ("inference_flops", "accuracy"))
             axis.plot(x, y, color=colour, lw=0.8)
-            axis.plot(x[-1], y[-1], marker, color=colour, ms=5, ls="",
-                      label=f"{curve_name(arms[label])}, whole answers")  # fmt: skip
-        log_axis(axis, [r["inference_flops"] for r in here])
-        axis.set_title(title(name))
-        axis.set_xlabel(COST["inference"])
-        axis.set_ylabel("accuracy")
-    legend(figure, axes)
-    return figure
+            label = f"{curve_title(curve)}, whole answers"
+            axis.plot(x[-1], y[-1], marker, color=colour, ms=5, ls="", label=label)
+        log_axis(axis.xaxis, [row["inference_flops"] for _, stops in arms for row in stops])
 
 
-def ratios(rows: list[dict], corpus):
+def ratios(sheet, rows: list[dict]):
     """Gain over IFT, answer length and share of answers that open <think>, against rho."""
-    rows = [r for r in rows if r["name"] == "all"]
-    mixes = {(r["scale"], r["order"]) for r in rows if r["order"] in ("sequential", "mixed")}
-    if not mixes:
-        return None
-    whats = {
+    rows = sorted(select(rows, name="all"), key=lambda row: row["ratio"])
+    scales = list(dict.fromkeys(r["scale"] for r in rows))
+    mixes = {(r["scale"], r["order"]) for r in rows if r["order"] not in ANSWERS}
+    mixes = sorted(mixes, key=lambda mix: (scales.index(mix[0]), mix[1]))
+    columns = {
         "gain": "gain over IFT",
         "generated_tokens": "generated tokens",
         "opened_think": "answers that open <think>",
     }
-    whats = {key: text for key, text in whats.items() if any(math.isfinite(r[key]) for r in rows)}
-    figure, axes = panels(
-        len(whats), f"Trained on {corpus.name}: mixes of IFT and reasoning", columns=3
-    )
-    scales = list(dict.fromkeys(r["scale"] for r in rows))
-    for axis, (what, text) in zip(axes, whats.items(), strict=True):
-        for scale, order in sorted(mixes, key=lambda mix: (scales.index(mix[0]), mix[1])):
-            orders = (order, "ift", "reasoning")
-            mine = [r for r in rows if r["scale"] == scale and r["order"] in orders]
-            mine.sort(key=lambda r: r["ratio"])
-            x, y = [r["ratio"] for r in mine], np.array([r[what] for r in mine])
-            _, marker, line = STYLE[order]
-            colour = SHADES[scales.index(scale) % len(SHADES)]
-            axis.plot(x, y, marker=marker, ls=line, color=colour, ms=4.5, label=f"{scale} {order}")
-            if what == "gain":
-                bars = [y - [r["gain_low"] for r in mine], [r["gain_high"] for r in mine] - y]
-                axis.errorbar(x, y, np.clip(bars, 0, None), color=colour, ls="", capsize=2, lw=0.8)
-        axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
-        axis.set_xlabel("rho, the share of reasoning samples")
-        axis.set_ylabel(text)
-        axis.set_ylim(bottom=None if what == "gain" else 0)
-    legend(figure, axes)
-    return figure
+    known = [("", name) for name in columns if any(math.isfinite(row[name]) for row in rows)]
+    heading, xlabel = "mixes of IFT and reasoning", "rho, the share of reasoning samples"
+    for axis, name in sheet.panels("ratios", heading, known if mixes else [], xlabel, columns=3):
+        for scale, order in mixes:
+            points = [r for r in select(rows, scale=scale) if r["order"] in (order, *ANSWERS)]
+            x, y, low, high = (
+                np.array([row[key] for row in points])
+                for key in ("ratio", name, "gain_low", "gain_high")
+            )
+            colour, (_, marker, line) = SHADES[scales.index(scale) % len(SHADES)], STYLE[order]
+            label = f"{scale} {order}"
+            axis.plot(x, y, marker=marker, ls=line, color=colour, ms=4.5, label=label)
+            if name == "gain":
+                bars = np.clip([y - low, high - y], 0, None)
+                axis.errorbar(x, y, bars, color=colour, ls="", capsize=2, lw=0.8)
+        axis.set(xticks=[0, 0.25, 0.5, 0.75, 1], ylabel=columns[name])
+        axis.set_ylim(bottom=None if name == "gain" else 0)

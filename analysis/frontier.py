@@ -67,10 +67,6 @@ def is_on_frontier(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     return standing(costs, accuracy)[0]
 
 
-def margin(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    return standing(costs, accuracy)[1]
-
-
 # ---- between points -------------------------------------------------------------------------
 
 
@@ -89,12 +85,12 @@ def accuracy_at(costs: np.ndarray, accuracy: np.ndarray, budgets: np.ndarray) ->
     the last vertex to the costliest point, which adds nothing, the frontier is flat.
     """
     draws = np.atleast_2d(accuracy)
-    found = np.empty((len(draws), len(budgets)))
-    for row, values in zip(found, draws, strict=True):
+    at = np.empty((len(draws), len(budgets)))
+    for row, values in zip(at, draws, strict=True):
         x, y = vertices(costs, values)
         row[:] = np.interp(np.log(budgets), np.log(x), y)
-    found[:, (budgets < costs.min()) | (budgets > costs.max())] = np.nan
-    return found
+    at[:, (budgets < costs.min()) | (budgets > costs.max())] = np.nan
+    return at
 
 
 def cost_ratio(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
@@ -166,17 +162,14 @@ def fit(costs, accuracy, ceiling: float = 1.0, noise: float = 0.002) -> Fit:
         why.append(f"plateaus from {near[0]:.2f} to {near[1]:.2f} fit as well")
     if near[1] > ceiling - 1e-3:
         why.append("the ceiling, not the points, ends the range of plateaus")
-    return Fit(a, b, c, e, unit, mae, float(np.mean(errors)) if errors else np.nan, near, not why,
-               "; ".join(why))  # fmt: skip
+    loo = float(np.mean(errors)) if errors else np.nan
+    return Fit(a, b, c, e, unit, mae, loo, near, not why, "; ".join(why))
 
 
 def _bins(x, y, most: int = 8):
     """At most `most` points: means of neighbours in cost, equally many each."""
-    order = np.argsort(x, kind="stable")
-    parts = np.array_split(order, min(most, len(x)))
-    return np.array([x[part].mean() for part in parts]), np.array(
-        [y[part].mean() for part in parts]
-    )
+    bins = np.array_split(np.argsort(x, kind="stable"), min(most, len(x)))
+    return tuple(np.array([values[members].mean() for members in bins]) for values in (x, y))
 
 
 def _search(x, y, ceiling, noise):
@@ -184,26 +177,25 @@ def _search(x, y, ceiling, noise):
     of b is reached, ever closer; then exponents around the best one."""
     span = np.log(x.max() / x.min())
     middle, wide = np.log(x.max() * x.min()) / 2, 7 * span  # of the log of the half-way cost
-    exponents, seen, best = np.linspace(0.02, 1, 17), [], (np.inf,)
+    exponents, tried, best = np.linspace(0.02, 1, 17), [], (np.inf,)
     for _ in range(6):
         half, width = np.full(len(exponents), middle), wide
-        every = np.arange(len(exponents))
+        rows = np.arange(len(exponents))
         for _ in range(8):
-            tried = half[:, None] + width * np.linspace(-0.5, 0.5, 13)  # [exponents, 13]
-            c = np.log(2) * np.exp(-tried * exponents[:, None])
+            halves = half[:, None] + width * np.linspace(-0.5, 0.5, 13)  # [exponents, 13]
+            c = np.log(2) * np.exp(-halves * exponents[:, None])
             g = 1 - np.exp(-c[..., None] * x ** exponents[:, None, None])
-            a, b, mae = (
-                part.reshape(tried.shape) for part in _linear(g.reshape(-1, len(x)), y, ceiling)
-            )
-            seen.append((mae.reshape(-1), (a + b).reshape(-1)))
+            lines = _linear(g.reshape(-1, len(x)), y, ceiling)
+            a, b, mae = (values.reshape(halves.shape) for values in lines)
+            tried.append((mae.reshape(-1), (a + b).reshape(-1)))
             at = mae.argmin(1)
-            half, width = tried[every, at], width * 0.25
-        i = int(mae[every, at].argmin())
+            half, width = halves[rows, at], width * 0.25
+        i = int(mae[rows, at].argmin())
         j = at[i]
         if mae[i, j] < best[0]:
             best = tuple(float(v) for v in (mae[i, j], a[i, j], b[i, j], c[i, j], exponents[i]))
-        exponents = np.linspace(exponents[max(i - 1, 0)], exponents[min(i + 1, len(every) - 1)], 9)
-    maes, plateaus = (np.concatenate(part) for part in zip(*seen, strict=True))
+        exponents = np.linspace(exponents[max(i - 1, 0)], exponents[min(i + 1, len(rows) - 1)], 9)
+    maes, plateaus = (np.concatenate(values) for values in zip(*tried, strict=True))
     near = plateaus[maes <= best[0] + noise]
     return best[1:], best[0], (float(near.min()), float(near.max()))
 

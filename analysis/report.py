@@ -4,6 +4,10 @@ import math
 import re
 
 from analysis.figures import title
+from analysis.intervals import Comparison
+from analysis.published import CAVEAT
+from analysis.tables import select
+from common import cli
 
 WHAT = {
     "points": "every arm on every family and benchmark: accuracy, interval, costs",
@@ -18,156 +22,131 @@ WHAT = {
 }
 
 
-def write(o, corpora, tables, answers, claims, drawn, budget) -> str:
+def write(o, comparisons: list[Comparison], tables, answers, drawn, budget) -> str:
     """report.md: the answer, the evidence, the caveats, the files."""
-    folders = ", ".join(o.runs) if len(o.runs) < 4 else f"{len(o.runs)} folders"
+    folders = ", ".join(map(str, o.runs)) if len(o.runs) < 4 else f"{len(o.runs)} folders"
     source = "arXiv 2509.22193 v2, Table 1" if o.published else folders
-    arms = sum(len(corpus.arms) for corpus in corpora)
-    seeds = sum(len(arm.runs) for corpus in corpora for arm in corpus.arms)
+    runs = {(c.corpus, a.label, run.name) for c in comparisons for a in c.arms for run in a.runs}
+    arms = {(corpus, label) for corpus, label, _ in runs}
     lines = [
         "# Scale, or reason?",
         "",
-        f"{arms} arms, {seeds} runs, from {source}. FLOPs by the {o.method} count; 95 % intervals"
-        f" from at most {o.draws:,} bootstrap draws.",
-        "",
+        f"{len(arms)} arms, {len(runs)} runs, from {source}. FLOPs by the {o.method} count;"
+        f" 95 % intervals from at most {o.draws:,} bootstrap draws.",
+        *(["", CAVEAT] if o.published else []),
     ]
-    for corpus in corpora:
-        lines += [
-            f"## Trained on {corpus.name}",
-            "",
-            *question(answers[corpus.name], budget, o),
-            "",
-        ]
-        lines += [*frontier_lines(corpus, tables["frontier"]), ""]
-        lines += [*matched_lines(corpus, tables["matched"]), ""]
-        lines += [*fit_lines(corpus, tables), ""]
-        for name in (file for of, file in drawn if of == corpus.name):
-            lines += [f"![{name.removesuffix('.png')}]({name})", ""]
-    if claims:
-        lines += ["## The paper's claims, and what these numbers say", "", *CAVEATS, ""]
-        for claim in claims:
-            lines += [f"### {claim['claim']}", "", f"**{claim['verdict']}.**", ""]
-            lines += [f"- {line}" for line in claim["evidence"]] + [""]
-    lines += ["## What to know about the input", ""]
+    for corpus, of_corpus in answers.items():
+        lines += ["", f"## Trained on {corpus}", *question(of_corpus, budget, o)]
+        lines += frontier_lines(of_corpus, select(tables["frontier"], corpus=corpus))
+        lines += matched_lines(of_corpus, select(tables["matched"], corpus=corpus))
+        lines += curve_lines(*(select(tables[t], corpus=corpus) for t in ("fits", "power_laws")))
+        for file in drawn.get(corpus, []):
+            lines += ["", f"![{file.removesuffix('.png')}]({file})"]
+    lines += ["", "## What to know about the input", ""]
     flags = tables["flags"]
     lines += [f"- {row['where']}: {row['problem']}; {row['consequence']}" for row in flags[:40]]
-    if len(flags) > 40:
-        lines.append(f"- and {len(flags) - 40} more in flags.csv")
+    lines += [f"- and {len(flags) - 40} more in flags.csv"] if len(flags) > 40 else []
     lines += ["- nothing was left out or flagged"] if not flags else []
     lines += ["", "## Tables", ""]
     lines += [f"- {name}.csv: {WHAT[name]}" for name, rows in tables.items() if rows]
-    missing = [name for name, rows in tables.items() if not rows and name != "flags"]
-    if missing:
-        lines.append(f"- not made, for want of data: {', '.join(missing)}")
+    missing = ", ".join(name for name, rows in tables.items() if not rows and name != "flags")
+    lines += [f"- not made, for want of data: {missing}"] if missing else []
     return "\n".join([*lines, ""])
 
 
-CAVEATS = [
-    "Table 1 has family means of one seed. Intervals are those of the benchmarks' item counts,"
-    " taking each benchmark at its family's accuracy; they leave out the noise of training and,"
-    " since no answers are published, any pairing. Training costs come from mean lengths in bytes"
-    " (bytes per token are this project's assumption), inference costs from the paper's laws.",
-]
+# ---- report.md -------------------------------------------------------------------------------
+
+
+def headings(budget: float, o) -> dict[str, str]:
+    """{kind of answer: the question}."""
+    texts = {"training": f"What to train for {big(budget)} training FLOPs"}
+    if o.serve:
+        texts["total"] = f"With {big(o.serve)} answers served, in the same {big(budget)} FLOPs"
+        texts["equal_total"] = "With them served, for what the training answer costs in all"
+    return texts
 
 
 def question(answers: dict, budget: float, o) -> list[str]:
-    """The answer by family, as a Markdown table."""
-    head = f"What to train for {big(budget)} training FLOPs"
-    lines = [
-        f"### {head}",
-        "",
-        "| | train | accuracy | confidence | runner-up | its confidence |",
-        "|---|---|---|---|---|---|",
-        *(choice_row(name, found["training"]) for name, found in answers.items()),
-    ]
-    if o.serve:
-        lines += [
-            "",
-            f"### With {big(o.serve)} answers served, in the same {big(budget)} FLOPs",
-            "",
-        ]
-        lines += lines[2:4]
-        lines += [choice_row(name, found["total"]) for name, found in answers.items()]
-        lines += ["", "### With them served, for what the training answer costs in all", ""]
-        lines += lines[2:4]
-        lines += [
-            choice_row(name, found["equal_total"])
-            for name, found in answers.items()
-            if "equal_total" in found
-        ]
+    """The answers by family, a table a question."""
+    lines = []
+    for kind, heading in headings(budget, o).items():
+        rows = [choice(name, best[kind]) for name, best in answers.items() if kind in best]
+        head = ["", "train", "accuracy", "confidence", "runner-up", "its confidence"]
+        lines += ["", f"### {heading}", "", *markdown(head, rows)]
     return lines
 
 
-def choice_row(name: str, found: dict) -> str:
-    if "arm" not in found:
-        return f"| {title(name)} | {found['why_not']} | | | | |"
-    second = found.get("runner_up")
-    runner_up = f"{second['arm']} | {share(second['confidence'])}" if second else "none |"
-    note = f" ({found['note']})" if "note" in found else ""
-    return (
-        f"| {title(name)} | **{found['arm']}**{note} | {percent(found)} |"
-        f" {share(found['confidence'])} | {runner_up} |"
-    )
+def choice(name: str, best: dict) -> list[str]:
+    if "arm" not in best:
+        return [title(name), best["why_not"]]
+    second = best.get("runner_up")
+    note = f" ({best['note']})" if "note" in best else ""
+    accuracy = f"{100 * best['accuracy']:.1f} %"
+    between = f"({100 * best['low']:.1f} to {100 * best['high']:.1f})"
+    runner_up = [second["arm"], share(second["confidence"])] if second else ["none"]
+    sure = share(best["confidence"])
+    return [title(name), f"**{best['arm']}**{note}", f"{accuracy} {between}", sure, *runner_up]
 
 
-def frontier_lines(corpus, rows: list[dict]) -> list[str]:
+def frontier_lines(families, rows: list[dict]) -> list[str]:
     """Who holds each frontier, with probabilities; costs with the same holders in one row."""
-    lines = ["### Who holds the frontier", "", "| | cost | on it (probability) |", "|---|---|---|"]
-    found = {}
-    for row in rows:
-        if row["corpus"] == corpus.name and row["on_frontier"]:
-            text = f"{row['arm']} ({share(row['probability'])})"
-            found.setdefault((row["name"], row["cost"]), []).append(text)
-    for name in corpus.families:
+    lines = []
+    for name in families:
         holders = {}
         for kind in ("train", "inference", "both", "total"):
-            if on := found.get((name, kind)):
-                more = f" and {len(on) - 12} more" if len(on) > 12 else ""
-                holders.setdefault(", ".join(on[:12]) + more, []).append(kind)
-        lines += [f"| {title(name)} | {', '.join(k)} | {on} |" for on, k in holders.items()]
-    return lines
+            on = select(rows, name=name, cost=kind, on_frontier=True)
+            text = ", ".join(f"{row['arm']} ({share(row['probability'])})" for row in on[:12])
+            more = f" and {len(on) - 12} more" if len(on) > 12 else ""
+            if on:
+                holders.setdefault(text + more, []).append(kind)
+        lines += [[title(name), ", ".join(kinds), text] for text, kinds in holders.items()]
+    table = markdown(["", "cost", "on it (probability)"], lines)
+    return ["", "### Who holds the frontier", "", *table]
 
 
-def matched_lines(corpus, rows: list[dict]) -> list[str]:
+def matched_lines(families, rows: list[dict]) -> list[str]:
     """Reasoning minus IFT at the lowest, middle and highest cost that both formats span."""
-    lines = ["### Reasoning minus IFT at equal cost, in points of accuracy", ""]
-    lines += ["| | cost | FLOPs | difference | probability that reasoning leads |",
-              "|---|---|---|---|---|"]  # fmt: skip
-    for name in corpus.families:
+    lines = []
+    for name in families:
         for kind in ("train", "inference", "total"):
-            mine = [
-                row for row in rows
-                if (row["corpus"], row["name"], row["cost"]) == (corpus.name, name, kind)
-                and math.isfinite(row["difference"]) and not row["asked"]
-            ]  # fmt: skip
-            mine.sort(key=lambda row: row["budget"])
-            for row in mine[:: max(1, (len(mine) - 1) // 2)]:
+            known = select(rows, name=name, cost=kind, asked=False)
+            known = [row for row in known if math.isfinite(row["difference"])]
+            for row in known[:: max(1, (len(known) - 1) // 2)]:
                 low, high = (100 * row[f"difference_{end}"] for end in ("low", "high"))
-                lines.append(
-                    f"| {title(name)} | {kind} | {big(row['budget'])} |"
-                    f" {100 * row['difference']:+.1f} ({low:+.1f} to {high:+.1f}) |"
-                    f" {share(row['p_reasoning'])} |"
-                )
-    if len(lines) == 4:
-        return [*lines[:2], "No cost is spanned by both formats, so nothing can be compared."]
-    return lines
+                gain = f"{100 * row['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+                leads = share(row["p_reasoning"])
+                lines.append([title(name), kind, big(row["budget"]), gain, leads])
+    head = ["", "cost", "FLOPs", "difference", "probability that reasoning leads"]
+    nothing = ["No cost is spanned by both formats, so nothing can be compared."]
+    heading = "### Reasoning minus IFT at equal cost, in points of accuracy"
+    return ["", heading, "", *(markdown(head, lines) if lines else nothing)]
 
 
-def fit_lines(corpus, tables: dict) -> list[str]:
-    fits = [row for row in tables["fits"] if row["corpus"] == corpus.name]
-    known = sum(row["identified"] for row in fits)
-    laws = [row for row in tables["power_laws"] if row["corpus"] == corpus.name and "A" in row]
+def curve_lines(fits: list[dict], laws: list[dict]) -> list[str]:
     lines = [
+        "",
         "### Curves",
         "",
-        f"{len(fits)} saturating fits, {known} of them identified by their points (fits.csv says"
-        " why not). Inference FLOPs per answer by size, x in billions of parameters:",
+        f"{len(fits)} saturating fits, {sum(row['identified'] for row in fits)} of them identified"
+        " by their points (fits.csv says why not). Inference FLOPs per answer by size, x in"
+        " billions of parameters:",
         "",
     ]
-    lines += [
-        f"- {title(row['name'])}, {row['curve']}: {big(row['A'])} x^{row['p']:.2f}" for row in laws
-    ]
+    for row in laws:
+        if "A" in row:
+            law = f"{big(row['A'])} x^{row['p']:.2f}"
+            lines.append(f"- {title(row['name'])}, {row['curve']}: {law}")
     return lines
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table; short rows are filled with empty cells."""
+
+    def line(cells):
+        return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
+
+    filled = (row + [""] * (len(head) - len(row)) for row in rows)
+    return [line(head), "|" + "---|" * len(head), *map(line, filled)]
 
 
 def big(value: float) -> str:
@@ -175,47 +154,33 @@ def big(value: float) -> str:
     return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.3g}")
 
 
-def percent(found: dict) -> str:
-    low, high = 100 * found["low"], 100 * found["high"]
-    return f"{100 * found['accuracy']:.1f} % ({low:.1f} to {high:.1f})"
-
-
-def share(value: float) -> str:
+def share(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+# ---- the terminal ----------------------------------------------------------------------------
+
+
+def summary(answers: dict, budget: float, o, flags: int) -> str:
+    """The answers in 80 columns; flags: how many there are."""
+    lines = []
+    for corpus, families in answers.items():
+        lines += ["", f"Trained on {corpus}, {o.method} FLOPs"]
+        for kind, heading in headings(budget, o).items():
+            rows, why_not = [["", "train", "accuracy", "sure", "runner-up"]], []
+            for name, best in ((title(n), a[kind]) for n, a in families.items() if kind in a):
+                if "arm" in best:
+                    second = cut(best.get("runner_up", {}).get("arm", ""), 17)
+                    accuracy, sure = f"{best['accuracy']:.1%}", share(best["confidence"])
+                    rows.append([cut(name, 24), cut(best["arm"], 19), accuracy, sure, second])
+                else:
+                    why_not.append(cut(f"{name}: {best['why_not']}", 80))
+            lines += ["", heading, *(cli.table(rows) if rows[1:] else []), *why_not]
+    if flags:
+        lines += ["", f"{flags} flag{'s' * (flags > 1)} about the input: see report.md"]
+    return "\n".join(lines[1:])
 
 
 def cut(text: str, width: int) -> str:
     text = text.replace("sequential", "seq.")
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def summary(corpora, answers, tables, budget, o) -> str:
-    """The answer and the frontier's holders in 80 columns."""
-    lines = []
-    for corpus in corpora:
-        lines += [
-            "",
-            f"trained on {corpus.name}: what to train for {big(budget)} FLOPs ({o.method})",
-        ]
-        lines.append(f"{'':26}{'train':21}{'accuracy':>8}{'sure':>5}  runner-up")
-        text = {
-            "training": "",
-            "total": "with the answers served, within the same budget",
-            "equal_total": "with them, for what the first choice costs in all",
-        }
-        for kind in text if o.serve else ("training",):
-            lines += [text[kind]] if text[kind] else []
-            for name, found in answers[corpus.name].items():
-                best = found.get(kind)
-                if best and "arm" in best:
-                    second = best.get("runner_up", {}).get("arm", "")
-                    lines.append(
-                        f" {cut(title(name), 24):25}{cut(best['arm'], 20):21}"
-                        f"{best['accuracy']:8.1%}{share(best['confidence']):>5}  {cut(second, 18)}"
-                    )
-                elif best:
-                    lines.append(f" {cut(title(name), 24):25}{cut(best['why_not'], 54)}")
-    if tables["flags"]:
-        count = len(tables["flags"])
-        lines += ["", f"{count} flag{'s' * (count > 1)} about the input: see report.md"]
-    return "\n".join(lines[1:])

@@ -1,246 +1,222 @@
-"""The tables of pareto.py, one function each: a list of rows, from the arms of every corpus."""
+"""The tables of pareto.py, one function each: rows from the comparisons of all corpora."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 import flops
 from analysis import frontier
-from analysis.intervals import Cells
-from analysis.runs import METHODS, Arm, Flags, mean_or_nan
-from config import SCALES
+from analysis.intervals import Comparison, interval
+from analysis.runs import METHODS, Flags, mean_or_nan
+from config import ANSWERS, SCALES
 
-COSTS = ("train", "inference", "both")  # and "total" with --serve
+RATES = ("truncated", "no_answer", "opened_think")
 PERCENTILES = (50, 75, 90, 95, 99, 100)  # of answer lengths, where early stopping cuts
 
 
-@dataclass
-class Corpus:
-    """All that is computed of the arms trained on one set of pairs."""
+def build(
+    comparisons: list[Comparison], serve: float | None, budget: float, method: str, flags: Flags
+) -> dict[str, list[dict]]:
+    """{table: its rows}. serve: answers, for the cost "total"; budget: training FLOPs."""
+    families = [c for c in comparisons if c.level == "family"]
+    total = ["total"] if serve else []
+    return {
+        "points": points(comparisons),
+        "frontier": frontiers(priced(comparisons, ["train", "inference", "both", *total], serve)),
+        "matched": matched(priced(comparisons, ["train", "inference", *total], serve), budget),
+        "fits": fits(priced(families, ["train", "inference"])),
+        "power_laws": power_laws(priced(families, ["inference"])),
+        "lengths": lengths(comparisons),
+        "early_stop": early_stop(families, method, flags),
+        "ratios": ratios(comparisons),
+        "flags": flags.rows,
+    }
 
-    name: str
-    arms: list[Arm]
-    families: dict[str, Cells]  # with "all", their mean
-    benchmarks: dict[str, Cells]
-    ceilings: dict[str, float]  # the teacher's accuracy, by family
 
-    @property
-    def all(self) -> dict[str, Cells]:
-        return {**self.families, **self.benchmarks}
+def select(rows: list[dict], **wanted) -> list[dict]:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
-def points(corpora: list[Corpus], serve) -> list[dict]:
+def keys(c: Comparison) -> dict:
+    return {"corpus": c.corpus, "name": c.name}
+
+
+def priced(comparisons: list[Comparison], kinds: list[str], serve: float | None = None):
+    """Yields (comparison, kind of cost, costs [n] or [n, 2], indices of the arms that have it)."""
+    for c in comparisons:
+        for kind in kinds:
+            costs = c.cost(kind, serve)
+            known = np.flatnonzero(np.isfinite(costs.reshape(len(costs), -1)).all(1))
+            if len(known):
+                yield c, kind, costs, known
+
+
+# ---- accuracy against cost --------------------------------------------------------------------
+
+
+def points(comparisons: list[Comparison]) -> list[dict]:
     rows = []
-    for corpus in corpora:
-        for name, c in corpus.all.items():
-            means = {
-                f: c.mean(f)
-                for f in ("prompt_tokens", "generated_tokens", "truncated", "no_answer",
-                          "opened_think")
-            }  # fmt: skip
-            low, high = c.low, c.high
-            for i, arm in enumerate(c.arms):
-                row = {
-                    "corpus": corpus.name,
-                    "name": name,
-                    "level": "family" if name in corpus.families else "benchmark",
+    for c in comparisons:
+        means = {name: c.mean(name) for name in ("prompt_tokens", "generated_tokens", *RATES)}
+        for i, arm in enumerate(c.arms):
+            train = {m: mean_or_nan([run.train.get(m) for run in arm.runs]) for m in METHODS}
+            inference = {m: c.average(arm, lambda score, m=m: score.flops.get(m)) for m in METHODS}
+            rows.append(
+                keys(c)
+                | {
+                    "level": c.level,
                     "arm": arm.label,
-                    "scale": arm.scale,
+                    "scale": arm.recipe.scale,
                     "parameters_b": arm.size,
-                    "format": arm.format,
-                    "ratio": arm.ratio,
+                    "format": arm.recipe.format,
+                    "ratio": arm.recipe.ratio,
                     "seeds": len(arm.runs),
                     "runs": "; ".join(run.name for run in arm.runs),
                     "items": c.items,
                     "accuracy": c.accuracy[i],
-                    "low": low[i],
-                    "high": high[i],
+                    "low": c.bounds[0, i],
+                    "high": c.bounds[1, i],
                 }
-                for method in METHODS:
-                    spent = [run.train.get(method) for run in arm.runs]
-                    row[f"train_flops_{method}"] = mean_or_nan(spent)
-                for method in METHODS:
-                    spent = c.average(arm, lambda score, m=method: score.flops.get(m))
-                    row[f"inference_flops_{method}"] = spent
-                rows.append(row | {f: values[i] for f, values in means.items()})
+                | {f"train_flops_{method}": cost for method, cost in train.items()}
+                | {f"inference_flops_{method}": cost for method, cost in inference.items()}
+                | {name: values[i] for name, values in means.items()}
+            )
     return rows
 
 
-def frontiers(corpora: list[Corpus], serve) -> list[dict]:
+def frontiers(costed) -> list[dict]:
+    """Who is on the frontier of each cost, how surely, and by how much."""
     rows = []
-    for corpus in corpora:
-        for name, c in corpus.all.items():
-            for kind in (*COSTS, "total") if serve else COSTS:
-                known, costs = costs_of(c, kind, serve)
-                if not len(known):
-                    continue
-                accuracy, draws = c.accuracy[known], c.draws[:, known]
-                on, leads = frontier.standing(costs, np.vstack([accuracy, draws]))
-                (on, share), (lead, leads) = (on[0], on[1:].mean(0)), (leads[0], leads[1:])
-                is_first = np.isinf(leads).any(0)  # the cheapest point leads nobody
-                bounds = np.percentile(np.where(is_first, 0, leads), (2.5, 97.5), axis=0)
-                bounds[:, is_first] = math.nan
-                ratio = np.full(len(known), math.nan)
-                if kind != "both":
-                    ratio = frontier.cost_ratio(costs, accuracy)
-                for j, i in enumerate(known):
-                    rows.append({
-                        "corpus": corpus.name, "name": name, "cost": kind, "arm": c.arms[i].label,
-                        "accuracy": accuracy[j], "on_frontier": bool(on[j]),
-                        "probability": share[j], "margin": lead[j], "margin_low": bounds[0, j],
-                        "margin_high": bounds[1, j], "cost_ratio": ratio[j],
-                    })  # fmt: skip
-    return rows
-
-
-def costs_of(c: Cells, kind: str, serve) -> tuple[np.ndarray, np.ndarray]:
-    """(arms [m] whose cost of this kind is known, their costs [m], or [m, 2] for "both")."""
-    train, inference = c.costs["train"], c.costs["inference"]
-    costs = {
-        "train": train,
-        "inference": inference,
-        "both": np.stack([train, inference], axis=1),
-        "total": train + (serve or 0) * inference,
-    }[kind]
-    known = np.flatnonzero(np.isfinite(costs.reshape(len(train), -1)).all(1))
-    return known, costs[known]
-
-
-def matched(corpora: list[Corpus], serve, budget: float) -> list[dict]:
-    """IFT against reasoning at equal cost, each the best its own arms reach, interpolated."""
-    rows = []
-    for corpus in corpora:
-        for name, c in corpus.all.items():
-            for kind in ("train", "inference", "total") if serve else ("train", "inference"):
-                known, costs = costs_of(c, kind, serve)
-                of = {
-                    format: [j for j, i in enumerate(known) if c.arms[i].format == format]
-                    for format in ("ift", "reasoning")
+    for c, kind, costs, known in costed:
+        costs, accuracy = costs[known], c.accuracy[known]
+        on, leads = frontier.standing(costs, np.vstack([accuracy, c.draws[:, known]]))
+        is_first = np.isinf(leads[1:]).any(0)  # the cheapest point leads nobody
+        low, high = np.percentile(np.where(is_first, 0, leads[1:]), (2.5, 97.5), axis=0)
+        ratios = frontier.cost_ratio(costs, accuracy) if kind != "both" else None
+        for j, i in enumerate(known):
+            rows.append(
+                keys(c)
+                | {
+                    "cost": kind,
+                    "arm": c.arms[i].label,
+                    "accuracy": accuracy[j],
+                    "on_frontier": bool(on[0, j]),
+                    "probability": on[1:, j].mean(),
+                    "margin": leads[0, j],
+                    "margin_low": math.nan if is_first[j] else low[j],
+                    "margin_high": math.nan if is_first[j] else high[j],
+                    "cost_ratio": math.nan if ratios is None else ratios[j],
                 }
-                if not all(of.values()):
-                    continue
-                low = max(costs[part].min() for part in of.values())
-                high = min(costs[part].max() for part in of.values())
-                budgets = np.geomspace(low, high, 9) if low < high else np.array([])
-                if kind != "inference":
-                    budgets = np.append(budgets, budget)
-                if not len(budgets):
-                    continue
-                values = {}
-                for format, part in of.items():
-                    at = [c.accuracy[known][part], *c.draws[:, known][:, part]]
-                    values[format] = frontier.accuracy_at(costs[part], np.array(at), budgets)
-                values["difference"] = values["reasoning"] - values["ift"]
-                for k, spent in enumerate(budgets):
-                    row = {"corpus": corpus.name, "name": name, "cost": kind, "budget": spent,
-                           "asked": k == 9 or not low < high}  # fmt: skip
-                    for key, found in values.items():
-                        row[key] = found[0, k]
-                        row[f"{key}_low"], row[f"{key}_high"] = interval(found[1:, k])
-                    wins = values["difference"][1:, k]
-                    row["p_reasoning"] = np.mean(wins > 0) if np.isfinite(wins).all() else math.nan
-                    rows.append(row)
+            )
     return rows
 
 
-def fits(corpora: list[Corpus], serve) -> list[dict]:
+def matched(costed, budget: float) -> list[dict]:
+    """IFT against reasoning at equal cost, each the best its own arms reach, interpolated.
+
+    At nine costs that both formats span, and at `budget` (marked "asked").
+    """
+    rows = []
+    for c, kind, costs, known in costed:
+        members = {f: [i for i in known if c.arms[i].recipe.format == f] for f in ANSWERS}
+        if not all(members.values()):
+            continue
+        low = max(costs[indices].min() for indices in members.values())
+        high = min(costs[indices].max() for indices in members.values())
+        spanned = [*np.geomspace(low, high, 9)] if low < high else []
+        asked = [budget] if kind != "inference" else []
+        values = {}
+        for format, indices in members.items():
+            at = np.vstack([c.accuracy[indices], c.draws[:, indices]])
+            budgets = np.array([*spanned, *asked])
+            values[format] = frontier.accuracy_at(costs[indices], at, budgets)
+        values["difference"] = values["reasoning"] - values["ift"]
+        for k, spent in enumerate([*spanned, *asked]):
+            row = keys(c) | {"cost": kind, "budget": spent, "asked": k >= len(spanned)}
+            for key, draws in values.items():
+                row[key] = draws[0, k]
+                row[f"{key}_low"], row[f"{key}_high"] = interval(draws[1:, k])
+            leads = values["difference"][1:, k]
+            row["p_reasoning"] = np.mean(leads > 0) if np.isfinite(leads).all() else math.nan
+            rows.append(row)
+    return rows
+
+
+def fits(costed) -> list[dict]:
     """The paper's saturating curve of every format's arms, by training and by inference cost."""
     rows = []
-    for corpus in corpora:
-        for name, c in corpus.families.items():
-            ceiling = corpus.ceilings.get(name, 1.0)
-            for kind in ("train", "inference"):
-                known, costs = costs_of(c, kind, serve)
-                for curve, part in curves(c, known).items():
-                    row = {"corpus": corpus.name, "name": name, "cost": kind, "curve": curve,
-                           "points": len(part)}  # fmt: skip
-                    noise = float(c.draws[:, known[part]].std(0).mean())
-                    try:
-                        fit = frontier.fit(costs[part], c.accuracy[known[part]], ceiling, noise)
-                    except ValueError as error:
-                        rows.append({**row, "identified": False, "why_not": str(error)})
-                        continue
-                    row |= {key: getattr(fit, key) for key in ("a", "b", "c", "e", "unit")}
-                    row |= {"mae": fit.mae, "loo": fit.loo, "plateau_low": fit.plateau[0],
-                            "plateau_high": fit.plateau[1]}  # fmt: skip
-                    rows.append({**row, "identified": fit.identified, "why_not": fit.why_not})
+    for c, kind, costs, known in costed:
+        for curve, members in c.curves(known).items():
+            row = keys(c) | {"cost": kind, "curve": curve, "points": len(members)}
+            noise = float(c.draws[:, members].std(0).mean())
+            try:
+                fit = frontier.fit(costs[members], c.accuracy[members], c.ceiling, noise)
+            except ValueError as error:
+                rows.append(row | {"identified": False, "why_not": str(error)})
+                continue
+            row |= {key: getattr(fit, key) for key in ("a", "b", "c", "e", "unit", "mae", "loo")}
+            row["plateau_low"], row["plateau_high"] = fit.plateau
+            rows.append(row | {"identified": fit.identified, "why_not": fit.why_not})
     return rows
 
 
-def curves(c: Cells, known) -> dict[str, np.ndarray]:
-    """{curve: places in `known` of its arms}: the arms of one format and ratio, by size."""
-    found = {}
-    for j, i in enumerate(known):
-        arm = c.arms[i]
-        share = f" {arm.ratio:.0%}" if arm.format in ("sequential", "mixed") else ""
-        found.setdefault(arm.format + share, []).append(j)
-    return {curve: np.array(part) for curve, part in found.items()}
-
-
-def power_laws(corpora: list[Corpus], serve) -> list[dict]:
+def power_laws(costed) -> list[dict]:
     """Inference FLOPs per answer = A (billions of parameters)^p, by format."""
     rows = []
-    for corpus in corpora:
-        for name, c in corpus.families.items():
-            known, costs = costs_of(c, "inference", serve)
-            for curve, part in curves(c, known).items():
-                sizes = np.array([c.arms[i].size for i in known[part]])
-                row = {"corpus": corpus.name, "name": name, "curve": curve,
-                       "sizes": len(np.unique(sizes))}  # fmt: skip
-                try:
-                    a, p, spread = frontier.power_law(sizes, costs[part])
-                    rows.append({**row, "A": a, "p": p, "spread": spread, "why_not": ""})
-                except ValueError as error:
-                    rows.append({**row, "why_not": str(error)})
+    for c, _, costs, known in costed:
+        for curve, members in c.curves(known).items():
+            sizes = np.array([c.arms[i].size for i in members])
+            row = keys(c) | {"curve": curve, "sizes": len(np.unique(sizes))}
+            try:
+                a, p, spread = frontier.power_law(sizes, costs[members])
+                rows.append(row | {"A": a, "p": p, "spread": spread, "why_not": ""})
+            except ValueError as error:
+                rows.append(row | {"why_not": str(error)})
     return rows
 
 
-def lengths(corpora: list[Corpus], serve) -> list[dict]:
+# ---- how answers end --------------------------------------------------------------------------
+
+
+def lengths(comparisons: list[Comparison]) -> list[dict]:
     """Tokens of right and wrong answers, and how answers end."""
-    rows = []
-    for corpus in corpora:
-        for name, c in corpus.all.items():
-            columns = {f: c.mean(f) for f in (
-                "generated_tokens", "generated_tokens_right", "generated_tokens_wrong",
-                "truncated", "no_answer", "opened_think")}  # fmt: skip
-            ratio = columns["generated_tokens_wrong"] / columns["generated_tokens_right"]
-            for i, arm in enumerate(c.arms):
-                if np.isfinite(columns["generated_tokens"][i]):
-                    row = {"corpus": corpus.name, "name": name, "arm": arm.label}
-                    row |= {f: values[i] for f, values in columns.items()}
-                    rows.append({**row, "wrong_over_right": ratio[i]})
+    rows, tokens = [], "generated_tokens"
+    for c in comparisons:
+        means = {name: c.mean(name) for name in (tokens, f"{tokens}_right", f"{tokens}_wrong")}
+        means |= {name: c.mean(name) for name in RATES}
+        means["wrong_over_right"] = means[f"{tokens}_wrong"] / means[f"{tokens}_right"]
+        for i in np.flatnonzero(np.isfinite(means[tokens])):
+            row = keys(c) | {"arm": c.arms[i].label}
+            rows.append(row | {name: values[i] for name, values in means.items()})
     return rows
 
 
-def early_stop(corpora: list[Corpus], serve, method: str, flags: Flags) -> list[dict]:
+def early_stop(families: list[Comparison], method: str, flags: Flags) -> list[dict]:
     """Accuracy and inference FLOPs if answers stopped at a percentile of their lengths, counting
     what is cut off as wrong; and whether that joins the frontier of inference cost."""
     rows = []
-    for corpus in corpora:
-        for name, c in corpus.families.items():
-            found = []
-            for arm in c.arms:
-                wanted = [run.scores[b] for run in arm.runs for group in c.groups for b in group]
-                if any(not s.items or s.items["generated_tokens"] is None for s in wanted):
-                    continue
-                if arm.scale not in SCALES:
-                    problem = f"scale {arm.scale!r} is no row of config.SCALES"
-                    flags.add(arm.label, problem, "no early stopping: its FLOPs are unknown")
-                    continue
-                config = SCALES[arm.scale].config
-                for q in PERCENTILES:
-                    cut = {s: stopped(s.items, q, config, method) for s in wanted}
-                    ends = [c.average(arm, lambda s, k=k, cut=cut: cut[s][k]) for k in (0, 1)]
-                    found.append((arm, q, *ends))
-            if not found:
+    for c in families:
+        stops = []
+        for arm in c.arms:
+            scores = [run.scores[b] for run in arm.runs for group in c.groups for b in group]
+            if any(not s.items or s.items["generated_tokens"] is None for s in scores):
                 continue
-            accuracy, cost = (np.array([row[k] for row in found]) for k in (2, 3))
-            on = frontier.is_on_frontier(cost, accuracy)
-            for k, (arm, q, *_) in enumerate(found):
-                rows.append({"corpus": corpus.name, "name": name, "arm": arm.label,
-                             "percentile": q, "accuracy": accuracy[k], "inference_flops": cost[k],
-                             "on_frontier": bool(on[k])})  # fmt: skip
+            scale = arm.recipe.scale
+            if scale not in SCALES:
+                problem = f"scale {scale!r} is no row of config.SCALES"
+                flags.add(arm.label, problem, "no early stopping: its FLOPs are unknown")
+                continue
+            for q in PERCENTILES:
+                cut = {s: stopped(s.items, q, SCALES[scale].config, method) for s in scores}
+                accuracy, cost = (c.average(arm, lambda s, k=k, cut=cut: cut[s][k]) for k in (0, 1))
+                row = keys(c) | {"arm": arm.label, "percentile": q}
+                stops.append(row | {"accuracy": accuracy, "inference_flops": cost})
+        if stops:
+            cost, accuracy = (
+                np.array([s[k] for s in stops]) for k in ("inference_flops", "accuracy")
+            )
+            on = frontier.is_on_frontier(cost, accuracy).tolist()
+            rows += [row | {"on_frontier": is_on} for row, is_on in zip(stops, on, strict=True)]
     return rows
 
 
@@ -253,33 +229,35 @@ def stopped(items: dict, percentile: float, config, method: str) -> tuple[float,
     return float((items["value"] * (generated <= limit)).mean()), float(np.mean(cost))
 
 
-def ratios(corpora: list[Corpus], serve) -> list[dict]:
+def ratios(comparisons: list[Comparison]) -> list[dict]:
     """Gain over IFT and answer length against rho, and the mode-switch meter: opened_think."""
     rows = []
-    for corpus in corpora:
-        for name, c in corpus.all.items():
-            tokens, opened = c.mean("generated_tokens"), c.mean("opened_think")
-            groups = {}
-            for i, arm in enumerate(c.arms):
-                groups.setdefault((arm.scale, arm.samples, arm.variant), {})[arm.label] = i
-            for (scale, *_), members in groups.items():
-                base = [i for i in members.values() if c.arms[i].format == "ift"]
-                if len(base) != 1:
-                    continue  # nothing, or nothing definite, to gain over
-                for i in members.values():
-                    arm, gains = c.arms[i], c.draws[:, i] - c.draws[:, base[0]]
-                    low, high = interval(gains)
-                    rows.append({
-                        "corpus": corpus.name, "name": name, "scale": scale, "arm": arm.label,
-                        "order": arm.format, "ratio": arm.ratio, "accuracy": c.accuracy[i],
-                        "gain": c.accuracy[i] - c.accuracy[base[0]], "gain_low": low,
-                        "gain_high": high, "generated_tokens": tokens[i],
+    for c in comparisons:
+        tokens, opened = c.mean("generated_tokens"), c.mean("opened_think")
+        groups = {}  # arms alike in all but format and ratio
+        for i, arm in enumerate(c.arms):
+            recipe = arm.recipe
+            groups.setdefault((recipe.scale, recipe.samples, recipe.variant), []).append(i)
+        for (scale, *_), members in groups.items():
+            base = [i for i in members if c.arms[i].recipe.format == "ift"]
+            if len(base) != 1:
+                continue  # nothing, or nothing definite, to gain over
+            for i in members:
+                low, high = interval(c.draws[:, i] - c.draws[:, base[0]])
+                rows.append(
+                    keys(c)
+                    | {
+                        "scale": scale,
+                        "arm": c.arms[i].label,
+                        "order": c.arms[i].recipe.format,
+                        "ratio": c.arms[i].recipe.ratio,
+                        "accuracy": c.accuracy[i],
+                        "gain": c.accuracy[i] - c.accuracy[base[0]],
+                        "gain_low": low,
+                        "gain_high": high,
+                        "generated_tokens": tokens[i],
                         "extra_token_factor": tokens[i] / tokens[base[0]],
                         "opened_think": opened[i],
-                    })  # fmt: skip
+                    }
+                )
     return rows
-
-
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """95 % percentile interval; NaN where a draw is."""
-    return tuple(np.percentile(draws, (2.5, 97.5))) if np.isfinite(draws).all() else (math.nan,) * 2

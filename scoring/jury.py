@@ -1,95 +1,141 @@
-"""Asks one or three judges about every answer, and says how far they differ.
+"""The paper's jury: one or three models judge every answer, and the majority decides.
 
-A judge is a model as evaluate.py takes them, or NAME@URL of a server. What it wrote is kept in
-judges/NAME/BENCHMARK.jsonl of the run, one line an answer, and asked once only.
+    jury.majority([jury.verdict(text) for text in what_the_judges_wrote])
+
+A judge reads the question, the ending of an answer and the reference, extracts both final results,
+compares their meaning and ends in \\boxed{yes} or \\boxed{no}. For IFEval it reads the instruction
+and no reference. The prompts are our own: the paper's are not published.
+
+A judge is a model as evaluate.py takes them, or NAME@URL of a server. Its verdicts are kept in
+judges/NAME/BENCHMARK.jsonl of the run folder, one line an answer, and asked for once only.
 """
 
 import hashlib
 import itertools
 import json
 import re
-import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from tqdm import tqdm
-
-import engine
 from common import hub
 from data import benchmarks
 from data.chat import Chat, load_tokenizer
 from data.teacher import compiled
-from engine.request import Request, Sampling
-from scoring import judge as jury
 from scoring import stated
+from scoring.scoreboard import append_line, key_of, read_lines
+
+ENDING = 2_000  # characters of an answer that a judge reads
+MAX_NEW = 4096  # tokens of a judge's answer at most
+COMPARE = """\
+Decide whether an answer to a question is correct. You see the question, the reference answer and \
+the ending of the answer.
+
+Question:
+{question}
+
+Reference answer:
+{reference}
+
+Ending of the answer:
+{ending}
+
+First extract the final result of the answer, then that of the reference. Compare what they mean, \
+not how they are written. An answer without a final result is not correct. End with \\boxed{{yes}} \
+if the two mean the same, otherwise with \\boxed{{no}}."""
+
+INSTRUCTION = """\
+Decide whether a response follows an instruction.
+
+Instruction:
+{question}
+
+Response:
+{ending}
+
+First list every explicit requirement of the instruction on the form of the response: length, \
+words, punctuation, language, layout. Then check them one by one; how good the response is \
+otherwise does not matter. End with \\boxed{{yes}} if all of them hold, otherwise with \
+\\boxed{{no}}."""
+
+# ---- one verdict ---------------------------------------------------------------------------------
 
 
-def judge(plan, answers: dict, scores: dict) -> str:
-    """Puts the jury's verdict in the place of every row's value; returns how far judges differ.
+def prompt(question: str, answer: str, reference: str | None) -> str:
+    """What a judge is asked. answer: what comes after the thinking. No reference: IFEval."""
+    if reference is None:
+        return INSTRUCTION.format(question=question, ending=answer)
+    return COMPARE.format(question=question, ending=answer[-ENDING:], reference=reference)
 
-    The rules' value stays beside it as "rules", the single verdicts as "votes".
+
+def verdict(text: str) -> bool | None:
+    """The last \\boxed{yes} or \\boxed{no} after the judge's own thinking; None without one."""
+    text = text.rpartition("</think>")[2]
+    words = re.findall(r"\\boxed\s*\{\s*(?:\\text\s*\{)?\s*(yes|no)\b", text, re.IGNORECASE)
+    return words[-1].lower() == "yes" if words else None
+
+
+def majority(votes: list[bool | None]) -> bool:
+    """Whether more than half say yes; a judge without a verdict says no."""
+    return 2 * sum(vote is True for vote in votes) > len(votes)
+
+
+# ---- all verdicts --------------------------------------------------------------------------------
+
+
+def judge(judges: list[str], folder: Path, items, answers, scores, ask: Callable) -> str:
+    """Replaces the value of every row in `scores` by the jury's verdict; returns the differences.
+
+    The value by the rules is kept as "rules", the single verdicts as "votes". items, answers and
+    scores are by benchmark, as evaluate.py has them. ask(judge, {key: prompt ids}, stop_ids)
+    yields (key, text, engine's name) as the judge answers; it may leave out prompts that are too
+    long for the judge.
     """
-    names = plan.options.judge.split(",")
-    every = [verdicts(plan, name, answers, scores) for name in names]
-    for benchmark, rows in scores.items():
+    prompts = {}
+    for name, rows in scores.items():
+        item_rows = {item.id: item.row for item in items[name]}
         for row in rows:
-            key = (benchmark, row["id"], row.get("sample", 0))
-            row["votes"] = [found[key] for found in every]
-            row["rules"], row["value"] = row["value"], float(jury.majority(row["votes"]))
-    return differences(names, scores)
+            text = stated.after_thinking(answers[name][key_of(row)]["output"]).strip()
+            item = item_rows[row["id"]]
+            reference = benchmarks.reference(name, item)
+            question = item["prompt"] if reference is None else benchmarks.body(name, item)
+            prompts[name, *key_of(row)] = prompt(question, text, reference) if text else None
+    verdicts = [verdicts_of(spec, folder, prompts, ask) for spec in judges]
+    for name, rows in scores.items():
+        for row in rows:
+            row["votes"] = [by_key.get((name, *key_of(row))) for by_key in verdicts]
+            row["rules"], row["value"] = row["value"], float(majority(row["votes"]))
+    return differences(judges, [row for rows in scores.values() for row in rows])
 
 
-def verdicts(plan, spec: str, answers: dict, scores: dict) -> dict:
-    """One judge's verdict by (benchmark, id, sample); an answer with no text is not asked about."""
+def verdicts_of(spec: str, folder: Path, prompts: dict, ask: Callable) -> dict:
+    """One judge's verdicts by (benchmark, id, sample); answers without a text (None) are wrong."""
     name, _, url = spec.partition("@")
-    folder = plan.folder / "judges" / re.sub(r"[^\w.-]+", "-", spec)
+    folder = folder / "judges" / re.sub(r"[^\w.-]+", "-", spec)
     folder.mkdir(parents=True, exist_ok=True)
-    found, requests, asked = {}, [], {}
     render, stop_ids = reader(name)
     weights = "" if url else hub.fingerprint(hub.fetch(name, flag="--judge"))
-    for benchmark, rows in scores.items():
-        file = folder / f"{benchmark}.jsonl"
-        cached = {row["prompt"]: row for row in read(file)}
-        items = {item.id: item for item in plan.items[benchmark]}
-        for row in rows:
-            key = (benchmark, row["id"], row.get("sample", 0))
-            text = stated.after_thinking(answers[benchmark][key[1:]]["output"]).strip()
-            if not text:
-                found[key] = False
-                continue
-            item = items[row["id"]].row
-            reference = benchmarks.reference(benchmark, item)
-            question = item["prompt"] if reference is None else benchmarks.body(benchmark, item)
-            prompt = jury.prompt(question, text, reference)
-            asked_for = f"{plan.options.judge_max_new} {weights} {prompt}"
-            digest = hashlib.sha256(asked_for.encode(errors="replace")).hexdigest()
-            if digest in cached:
-                found[key] = cached[digest]["verdict"]
-                continue
-            number = "/".join(map(str, key))
-            sampling = Sampling(plan.options.judge_max_new, stop_ids=tuple(stop_ids))
-            requests.append(Request(number, render(prompt), sampling))
-            asked[number] = (key, file, digest)
-    if not requests:
-        return found
-    machine = ("device", "dtype", "tensor_parallel", "data_parallel")
-    settings = {"url": url} if url else {key: getattr(plan.options, key) for key in machine}
-    kind = "server" if url else ("auto" if plan.options.engine == "server" else plan.options.engine)
-    with engine.load(kind, name, **settings) as e:
-        long = [request for request in requests if len(request.prompt) >= e.context]
-        found |= {asked[request.id][0]: None for request in long}  # no verdict, and counted so
-        requests = [request for request in requests if len(request.prompt) < e.context]
-        pause = 0.1 if sys.stderr.isatty() else 30
-        done = tqdm(e.complete(requests), name, len(requests), mininterval=pause)
-        for completion in done:
-            key, file, digest = asked[completion.id]
-            found[key] = jury.verdict(completion.text)
-            row = {"id": key[1], "prompt": digest, "verdict": found[key], "by": e.name}
-            with file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(row | {"output": completion.text}) + "\n")
-    return found
+    rows = [row for file in folder.glob("*.jsonl") for row in read_lines(file)]
+    cached = {row["prompt"]: row["verdict"] for row in rows}
+    verdicts, digests = {}, {}
+    for key, text in prompts.items():
+        digest = hashlib.sha256(f"{MAX_NEW} {weights} {text}".encode(errors="replace")).hexdigest()
+        if text is None or digest in cached:
+            verdicts[key] = text is not None and cached[digest]
+        else:
+            digests[key] = digest
+    new = ask(spec, {key: render(prompts[key]) for key in digests}, stop_ids) if digests else ()
+    for key, text, engine in new:
+        verdicts[key] = verdict(text)
+        row = {"id": key[1], "prompt": digests[key], "verdict": verdicts[key], "by": engine}
+        append_line(folder / f"{key[0]}.jsonl", row | {"output": text})
+    return verdicts
 
 
-def reader(name: str):
-    """(how a judge's prompt becomes ids, what ends its answers): Chat, or its own chat template."""
+def reader(name: str) -> tuple[Callable[[str], list[int]], list[int]]:
+    """(a judge's prompt to ids, what ends its answers): by Chat, or by its own chat template.
+
+    Raises hub.UserError for a judge that has neither.
+    """
     tokenizer, settings = load_tokenizer(name, "--judge")
     try:
         chat = Chat(tokenizer)
@@ -102,32 +148,20 @@ def reader(name: str):
     ends = json.loads(file.read_text(encoding="utf-8"))["eos_token_id"] if file.is_file() else []
 
     def ids(text: str) -> list[int]:
-        made = render(messages=[{"role": "user", "content": text}])
-        return tokenizer.encode(made, add_special_tokens=False).ids
+        rendered = render(messages=[{"role": "user", "content": text}])
+        return tokenizer.encode(rendered, add_special_tokens=False).ids
 
     return ids, ends if isinstance(ends, list) else [ends]
 
 
-def read(file) -> list[dict]:
-    """The rows of a file; a line torn by a kill is cut off."""
-    if not file.is_file():
-        return []
-    text = file.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        file.write_bytes(whole)
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def differences(names: list[str], scores: dict) -> str:
+def differences(judges: list[str], rows: list[dict]) -> str:
     """Accuracy by each judge and by the rules, and how often two of them disagree, in per cent."""
-    rows = [row for part in scores.values() for row in part]
-    sides = {name: [row["votes"][i] is True for row in rows] for i, name in enumerate(names)}
+    sides = {name: [row["votes"][i] is True for row in rows] for i, name in enumerate(judges)}
     sides["the rules"] = [row["correct"] for row in rows]
     lines = ["judges over all answers, yes in per cent:"]
-    lines += [f"  {name} {100 * sum(said) / len(said):.1f}" for name, said in sides.items()]
+    lines += [f"  {name} {100 * sum(votes) / len(rows):.1f}" for name, votes in sides.items()]
     for a, b in itertools.combinations(sides, 2):
-        apart = sum(x != y for x, y in zip(sides[a], sides[b], strict=True)) / len(rows)
-        lines.append(f"  {a} and {b} disagree on {100 * apart:.1f}")
+        unlike = sum(x != y for x, y in zip(sides[a], sides[b], strict=True)) / len(rows)
+        lines.append(f"  {a} and {b} disagree on {100 * unlike:.1f}")
     mute = sum(vote is None for row in rows for vote in row["votes"])
-    return "\n".join([*lines, f"  without a verdict: {mute} of {len(names) * len(rows)}"])
+    return "\n".join([*lines, f"  without a verdict: {mute} of {len(judges) * len(rows)}"])

@@ -8,18 +8,63 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import textwrap
 from pathlib import Path
 
 import flops
-from common import files
+from common import cli, files, hub
 from data.benchmarks import BENCHMARKS
 
 COUNTED = ("prompt_tokens", "generated_tokens", "finish_reason")  # of an answer, kept in its score
 METRICS = {"squad": "f1", "coqa": "f1", "summary": "rouge_l"}  # others: accuracy
-COLUMNS = ("n", "accuracy", "stderr", "generated_tokens_right", "generated_tokens_wrong",
-           "flops_paper", "flops_exact", "truncated", "no_answer", "opened_think")  # fmt: skip
+METHODS = ("paper", "exact")  # of counting FLOPs
+COLUMNS = (
+    "name family metric n accuracy stderr generated_tokens_right generated_tokens_wrong"
+    " flops_paper flops_exact truncated no_answer opened_think"
+).split()
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def read_json(file: Path) -> dict:
+    """The object in `file`, {} where there is none. Raises hub.UserError for a broken file."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise hub.UserError(f"{file}: cannot be read ({error}); move it away") from error
+
+
+def read_lines(file: Path) -> list[dict]:
+    """The rows of a JSONL file, [] where there is none; cuts off a last line torn by a kill.
+
+    Raises hub.UserError for any other line that is no JSON.
+    """
+    text, rows = file.read_bytes() if file.is_file() else b"", []
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        os.truncate(file, len(whole))
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            place = f"{file}:{number}"
+            raise hub.UserError(f"{place}: not an answer ({error}); remove that line") from error
+    return rows
+
+
+def append_line(file: Path, row: dict):
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(row) + "\n")  # ASCII: a lone surrogate stays writable
+
+
+def key_of(row: dict) -> tuple[str, int]:
+    """(item's id, sample) of a row of answers/ or scores/."""
+    return row["id"], row.get("sample", 0)
+
+
+# ---- means ---------------------------------------------------------------------------------------
 
 
 def mean(values) -> float | None:
@@ -32,69 +77,59 @@ def of_benchmark(name: str, rows: list[dict], config, max_new: int = 0) -> dict:
 
     clamped: the share of answers that the context left less than max_new tokens for.
     """
-    by_item = {}
+    by_item, by_verdict, is_judged = {}, {True: [], False: []}, "votes" in rows[0]
     for row in rows:
+        is_right = row["value"] > 0.5 if is_judged else row["correct"]
         by_item.setdefault(row["id"], []).append(row["value"])
+        by_verdict[is_right].append(row["generated_tokens"])
     values = [mean(samples) for samples in by_item.values()]
     accuracy, n = mean(values), len(values)
     variance = sum((value - accuracy) ** 2 for value in values) / max(1, n - 1)
-    is_judged = "votes" in rows[0]
-
-    def tokens(is_right=None):
-        def counts(row):
-            right = row["value"] > 0.5 if is_judged else row["correct"]
-            return is_right is None or right == is_right
-
-        return mean(row["generated_tokens"] for row in rows if counts(row))
-
-    def cost(method):
-        lengths = [(row["prompt_tokens"], row["generated_tokens"]) for row in rows]
-        return mean(flops.inference(config, p, g, method) for p, g in lengths)
-
-    metric = METRICS.get(BENCHMARKS[name].scorer, "accuracy")
+    lengths = [(row["prompt_tokens"], row["generated_tokens"]) for row in rows]
     return {
         "family": BENCHMARKS[name].family,
-        "metric": "jury" if is_judged else metric,
+        "metric": "jury" if is_judged else METRICS.get(BENCHMARKS[name].scorer, "accuracy"),
         "n": n,
         "accuracy": accuracy,
         "stderr": math.sqrt(variance / n),
-        "prompt_tokens": mean(row["prompt_tokens"] for row in rows),
-        "generated_tokens": tokens(),
-        "generated_tokens_right": tokens(True),
-        "generated_tokens_wrong": tokens(False),
-        "inference_flops": {"paper": cost("paper"), "exact": cost("exact")},
+        "prompt_tokens": mean(prompt for prompt, _ in lengths),
+        "generated_tokens": mean(generated for _, generated in lengths),
+        "generated_tokens_right": mean(by_verdict[True]),
+        "generated_tokens_wrong": mean(by_verdict[False]),
+        "inference_flops": {
+            method: mean(flops.inference(config, p, g, method) for p, g in lengths)
+            for method in METHODS
+        },
         "truncated": mean(row["finish_reason"] == "length" for row in rows),
         "no_answer": mean(row["extracted"] is None for row in rows),
         "opened_think": mean(row["opened_think"] for row in rows),
-        "clamped": mean(
-            row["prompt_tokens"] + max_new > config.max_position_embeddings for row in rows
-        ),
+        "clamped": mean(prompt + max_new > config.max_position_embeddings for prompt, _ in lengths),
     }
 
 
-def of_families(found: dict[str, dict]) -> dict[str, dict]:
+def of_families(benchmarks: dict[str, dict]) -> dict[str, dict]:
     """Families of summary.json. ROUGE-L is no accuracy: without a jury it stays out of its mean."""
-    members = {}
-    for name, part in found.items():
-        if part["metric"] != "rouge_l":
-            members.setdefault(part["family"], {})[name] = part
-    families = {}
-    for family, named in members.items():
-        parts = list(named.values())
+    members, families = {}, {}
+    for name, entry in benchmarks.items():
+        if entry["metric"] != "rouge_l":
+            members.setdefault(entry["family"], {})[name] = entry
+    for family, by_name in members.items():
+        entries = list(by_name.values())
+        costs = [entry["inference_flops"] for entry in entries]
         families[family] = {
-            key: mean(part[key] for part in parts)
-            for key in parts[0]
+            key: mean(entry[key] for entry in entries)
+            for key in entries[0]
             if key not in ("family", "metric", "inference_flops", "clamped")
         } | {
-            "n": sum(part["n"] for part in parts),
-            "stderr": math.sqrt(sum(part["stderr"] ** 2 for part in parts)) / len(parts),
-            "inference_flops": {
-                method: mean(part["inference_flops"][method] for part in parts)
-                for method in ("paper", "exact")
-            },
-            "benchmarks": list(named),
+            "n": sum(entry["n"] for entry in entries),
+            "stderr": math.sqrt(sum(entry["stderr"] ** 2 for entry in entries)) / len(entries),
+            "inference_flops": {m: mean(cost[m] for cost in costs) for m in METHODS},
+            "benchmarks": list(by_name),
         }
     return families
+
+
+# ---- what is written and shown -------------------------------------------------------------------
 
 
 def write(folder: Path, settings: dict, scores: dict, config, jury: str = "") -> str:
@@ -106,13 +141,13 @@ def write(folder: Path, settings: dict, scores: dict, config, jury: str = "") ->
         files.write_atomic(folder / "scores" / f"{name}.jsonl", lines)
     kept = {key: settings[key] for key in ("model", "weights", "options", "engine")}
     kept["jury"] = jury
-    before = read(folder / "scores.json")
-    found = before.get("benchmarks", {}) if before.get("settings") == kept else {}
+    before = read_json(folder / "scores.json")
+    entries = before.get("benchmarks", {}) if before.get("settings") == kept else {}
     max_new = settings["options"]["max_new"]
-    found |= {name: of_benchmark(name, rows, config, max_new) for name, rows in scores.items()}
-    found = {name: found[name] for name in BENCHMARKS if name in found}
-    evaluated = {"benchmarks": found, "families": of_families(found)}
-    summary = read(folder / "summary.json")
+    entries |= {name: of_benchmark(name, rows, config, max_new) for name, rows in scores.items()}
+    entries = {name: entries[name] for name in BENCHMARKS if name in entries}
+    evaluated = {"benchmarks": entries, "families": of_families(entries)}
+    summary = read_json(folder / "summary.json")
     summary = summary or {"model": settings["model"], "parameters": flops.parameters(config)}
     texts = {
         "scores.json": json.dumps({"settings": kept, **evaluated}, indent=2) + "\n",
@@ -124,44 +159,38 @@ def write(folder: Path, settings: dict, scores: dict, config, jury: str = "") ->
     return f"{table(evaluated)}\nwrote {folder}/scores, scores.json, scores.csv, summary.json"
 
 
-def read(file: Path) -> dict:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def lines_of(evaluated: dict):
-    """(name, family, metric, values of COLUMNS) of every benchmark and family."""
-    for name, part in {**evaluated["benchmarks"], **evaluated["families"]}.items():
-        costs = {f"flops_{method}": cost for method, cost in part["inference_flops"].items()}
-        values = [{**part, **costs}[column] for column in COLUMNS]
-        yield name, part.get("family", ""), part.get("metric", "mean"), values
+def flat(evaluated: dict) -> list[dict]:
+    """COLUMNS of every benchmark, then of every family."""
+    return [
+        {"name": name, "family": "", "metric": "mean", **entry}
+        | {f"flops_{method}": cost for method, cost in entry["inference_flops"].items()}
+        for name, entry in {**evaluated["benchmarks"], **evaluated["families"]}.items()
+    ]
 
 
 def as_csv(evaluated: dict) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("name", "family", "metric", *COLUMNS))
-    for name, family, metric, values in lines_of(evaluated):
-        writer.writerow((name, family, metric, *("" if v is None else v for v in values)))
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat(evaluated))
     return text.getvalue()
 
 
 def table(evaluated: dict) -> str:
     """For a terminal of 80 columns: shares in per cent, tokens of right and wrong answers."""
-    head = f"{'':21}{'n':>6}{'score':>12}{'tokens +/-':>12}{'FLOPs paper, exact':>19}"
-    out, others = [f"{head}{'cut':>4}{'none':>5}"], {}
-    for name, family, metric, values in lines_of(evaluated):
-        n, score, stderr, right, wrong, paper, exact, truncated, no_answer, opened = values
-        tokens = "/".join("-" if count is None else f"{count:.0f}" for count in (right, wrong))
-        costs = re.sub(r"e\+0?", "e", f"{paper:.1e} {exact:.1e}")
-        out.append(
-            f"{name:21}{n:>6}{100 * score:>6.1f} ±{100 * stderr:>4.1f}{tokens:>12}{costs:>19}"
-            f"{100 * truncated:>4.0f}{100 * no_answer:>5.0f}"
-        )
-        if family and metric != "accuracy":
-            others.setdefault(metric, []).append(name)
+    lines, metrics = [["", "n", "score", "tokens +/-", "paper", "exact", "cut", "none"]], {}
+    for row in flat(evaluated):
+        tokens = (row["generated_tokens_right"], row["generated_tokens_wrong"])
+        tokens = "/".join("-" if count is None else f"{count:.0f}" for count in tokens)
+        score = f"{100 * row['accuracy']:.1f} ±{100 * row['stderr']:4.1f}"
+        costs = [re.sub(r"e\+0?", "e", f"{row[f'flops_{method}']:.1e}") for method in METHODS]
+        shares = [f"{100 * row[name]:.0f}" for name in ("truncated", "no_answer")]
+        lines.append([row["name"], row["n"], score, tokens, *costs, *shares])
+        if row["metric"] not in ("accuracy", "mean"):
+            metrics.setdefault(row["metric"], []).append(row["name"])
     shares = [f"{name} {part['opened_think']:.0%}" for name, part in evaluated["families"].items()]
-    out.append("cut, none: per cent of answers cut off, or without an answer")
-    out.append(f"opened <think>: {', '.join(shares)}")
-    out += [f"{', '.join(names)}: the score is {metric}" for metric, names in others.items()]
-    return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") if len(line) > 80 else line
-                     for line in out)  # fmt: skip
+    notes = ["paper, exact: FLOPs of an answer; cut, none: per cent cut off, or without an answer"]
+    notes.append(f"opened <think>: {', '.join(shares)}")
+    notes += [f"{', '.join(names)}: the score is {metric}" for metric, names in metrics.items()]
+    notes = [textwrap.fill(note, 80, subsequent_indent="  ") for note in notes]
+    return "\n".join([*cli.table(lines), *notes])

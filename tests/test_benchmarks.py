@@ -58,7 +58,7 @@ def folder(tmp_path):
 
 def test_the_18_and_their_families():
     assert len(STUDY) == 18 and len(TOY) == 4
-    found = {f: [n for n in STUDY if BENCHMARKS[n].family == f] for f in benchmarks.FAMILIES}
+    found = {f: [n for n in STUDY if BENCHMARKS[n].family == f] for f in benchmarks.TASK_FAMILIES}
     assert found == FAMILIES
 
 

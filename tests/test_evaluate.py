@@ -301,7 +301,7 @@ def test_a_jury_decides_and_the_rules_stay_beside_it(base, folder, tmp_path, mon
     import contextlib
 
     monkeypatch.setattr(
-        engine, "open", lambda kind, model, **_: contextlib.nullcontext(Fake(model))
+        engine, "load", lambda kind, model, **_: contextlib.nullcontext(Fake(model))
     )
     out = tmp_path / "out"
     arguments = (base, "--data-dir", folder, "--out", out, "--benchmarks",
@@ -369,7 +369,7 @@ def test_numbers_that_no_sampler_takes_are_told(base, tmp_path, capsys):
     said = told(capsys, base, "--benchmarks", "toy", "--out", tmp_path / "o", "--batch", -1,
                 "--temperature", "nan", "--top-p", 0, "--top-k", -1, "--min-p", 2,
                 "--tensor-parallel", 0, "--judge", "/no/such/judge")  # fmt: skip
-    for part in ("--batch -1", "--temperature nan", "--top-p is above 0", "--top-k -1",
+    for part in ("--batch -1", "--temperature nan", "--top-p 0.0: more than 0", "--top-k -1",
                  "--tensor-parallel 0", "/no/such/judge: no such file"):  # fmt: skip
         assert part in said, part
 
@@ -401,7 +401,7 @@ def test_broken_summaries_and_full_disks_lose_nothing(student, tmp_path, capsys,
 
     monkeypatch.setattr(files, "write_atomic", full)
     assert run(out, "--benchmarks", "toy_add", "--limit", 2) == 1
-    assert "No space left on device; the same command goes on" in capsys.readouterr().err
+    assert "No space left on device; the same command resumes" in capsys.readouterr().err
     monkeypatch.undo()
     assert run(out, "--benchmarks", "toy_add", "--limit", 2) == 0
 
@@ -427,7 +427,7 @@ def test_a_missing_column_and_file_are_told(base, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("model", "part"), [
-    ("/no/such/model", "no such file or folder"), ("", "MODEL (not given)"),
+    ("/no/such/model", "no such file or folder"), ("", "MODEL: not given"),
     ("EMPTY", "no config.json there"),
 ])  # fmt: skip
 def test_a_missing_model_is_told(model, part, tmp_path, capsys):
@@ -489,4 +489,4 @@ def test_names_families_and_groups_select_in_the_tables_order():
     assert evaluate.selected("math-oe, squad") == ["squad", "gsm8k", "math_500", "aime"]
     assert evaluate.selected("gsm8k,gsm8k") == ["gsm8k"]
     assert set(STUDY) - set(evaluate.selected("hub")) == {"c_code_summarization"}
-    assert len(benchmarks.FAMILIES) == 10
+    assert len(benchmarks.TASK_FAMILIES) == 10

@@ -31,7 +31,7 @@ def slow_frontier(costs, accuracy):
 def test_frontier_margins_and_cost_ratios_by_hand():
     on = frontier.is_on_frontier(COSTS, ACCURACY)
     assert on.tolist() == [True, True, False, True, True, False]  # the two equal points both hold
-    margins = frontier.margin(COSTS, ACCURACY)
+    margins = frontier.standing(COSTS, ACCURACY)[1]
     assert margins[0] == np.inf
     np.testing.assert_allclose(margins[1:], [0.1, -0.1, 0.0, 0.0, -0.05])
     # 0.3 is half-way from 0.2 to 0.4 on a log axis from 1 to 10; 0.45 half-way from 10 to 100
@@ -84,7 +84,7 @@ def test_a_dominated_point_changes_no_frontier(points, i):
 def test_margins_and_ratios_agree_with_membership(points):
     costs, accuracy = np.array([10.0 ** p[0] for p in points]), np.array([p[1] for p in points]) / 5
     on = frontier.is_on_frontier(costs, accuracy)
-    margins, ratios = frontier.margin(costs, accuracy), frontier.cost_ratio(costs, accuracy)
+    margins, ratios = frontier.standing(costs, accuracy)[1], frontier.cost_ratio(costs, accuracy)
     assert (margins[on] >= 0).all() and (margins[~on] <= 0).all()
     np.testing.assert_allclose(ratios[on], 1)
     assert (ratios[~on] >= 1 - 1e-9).all()

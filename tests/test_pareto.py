@@ -336,29 +336,17 @@ def set_accuracy(value):
     "change, expected",
     [
         (lambda s: s["benchmarks"].pop("gsm8k"), "math-oe: x: lacks gsm8k or math_500; left out"),
-        (set_accuracy(math.nan), "x: gsm8k: accuracy nan: a share from 0 to 1; left out"),
-        (set_accuracy(1.5), "x: gsm8k: accuracy 1.5"),
-        (set_accuracy("good"), "x: gsm8k: '<=' not supported"),
         (set_accuracy(0.0), "x: gsm8k: accuracy 0 on 400 items; interval from the Jeffreys"),
         (set_accuracy(1.0), "x: gsm8k: accuracy 1 on 400 items; interval from the Jeffreys"),
         (lambda s: s.update(paired=False), "x: trained on pairs without both formats"),
         (lambda s: s.update(format="iftt"), "summary.json: format 'iftt' is not one of ift"),
-        (lambda s: s.pop("parameters"), "summary.json: parameters None: a number above 0"),
+        (lambda s: s.pop("parameters"), "summary.json: no 'parameters'; left out"),
         (lambda s: s.pop("scale"), "summary.json: no 'scale'; left out"),
         (lambda s: s.update(train_flops={"paper": 1e13}), "x: train_flops has no 'exact'"),
-        (lambda s: s.update(train_flops={"exact": math.nan}), "train_flops.exact nan"),
         (lambda s: s.update(benchmarks={}), "x: not evaluated; left out; python evaluate.py"),
         (lambda s: s.update(seed=0), "x, y: the same arm with the same seed"),
         (lambda s: s["train_flops"].update(exact=9e13), "train FLOPs from 1.00e+13 to 9.00e+13"),
         (lambda s: s["benchmarks"]["gsm8k"].update(n=100), "gsm8k: runs were asked 100 to 400"),
-        (lambda s: s["benchmarks"]["gsm8k"].update(generated_tokens="20"), "generated_tokens '20'"),
-        (lambda s: s["benchmarks"]["gsm8k"].update(truncated=7), "truncated 7: a number from"),
-        (lambda s: s["benchmarks"]["gsm8k"].update(stderr=-1), "x: gsm8k: stderr -1"),
-        (lambda s: s["benchmarks"]["gsm8k"].update(family="all"), "x: gsm8k: family 'all'"),
-        (lambda s: s["benchmarks"]["gsm8k"].update(n=10**400), "x: gsm8k: n 1000"),
-        (lambda s: s.update(parameters=10**400), "summary.json: int too large"),
-        (lambda s: s.update(format="mixed", ratio=7.5), "ratio 7.5: a share from 0 to 1"),
-        (lambda s: s.update(scale="a|b"), "scale 'a|b': a short name"),
         (lambda s: s["benchmarks"]["gsm8k"].pop("inference_flops"), "no inference FLOPs by 'exac"),
     ],
 )  # fmt: skip
@@ -544,18 +532,6 @@ def test_the_published_costs_are_those_of_the_formulas(from_table):
         if row["name"] != "all":
             a, p = published.LAWS[row["name"], row["curve"]]
             assert (float(row["A"]), float(row["p"])) == pytest.approx((a, p), rel=1e-4)
-
-
-def test_the_report_answers_both_tensions_with_how_sure_one_can_be(from_table):
-    report = (from_table[0] / "report.md").read_text()
-    for claim in (
-        "At equal training FLOPs, no reasoning student matches IFT",
-        "Reasoning reaches the training frontier on open-ended tasks from 7B",
-        "Tension: on General-OE, IFT on math prompts beats IFT on general prompts",
-    ):
-        assert f"### {claim}" in report
-    assert "0.5b: 31.8 against 24.9, +6.9 points" in report
-    assert "not in Table 1" in report and "identified" in report
 
 
 def test_item_counts_give_the_standard_errors():

@@ -359,3 +359,25 @@ def test_loading_1_gb_on_two_ranks_peaks_under_twice_a_ranks_share(tmp_path):
     assert ended.returncode == 0, ended.stderr[-3000:]
     ratio, share = map(float, ended.stdout.split())
     assert share == pytest.approx(size / 2, rel=0.01) and ratio < 2
+
+
+AGREE = """
+from common import parallel
+
+parallel.start("cpu")
+rank = parallel.rank()
+maxima = {"signal": [15, 2][rank], "save": rank == 0}
+print(parallel.agree(sums={"loss": rank + 0.25}, maxima=maxima), flush=True)
+parallel.leave(0)
+"""
+
+
+def test_ranks_with_different_signals_agree_on_one_of_them(tmp_path):
+    (tmp_path / "agree.py").write_text(AGREE)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    ended = subprocess.run(
+        [sys.executable, *command, str(tmp_path / "agree.py")],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    agreed = "{'loss': 1.5, 'signal': 15.0, 'save': 1.0}"
+    assert ended.returncode == 0 and ended.stdout.split("\n")[:2] == [agreed] * 2, ended.stderr

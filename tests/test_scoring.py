@@ -14,7 +14,7 @@ import scoring
 from data import benchmarks
 from data import items as testsets
 from data.benchmarks import BENCHMARKS, STUDY, TOY
-from scoring import judge, qa, score, summary
+from scoring import jury, qa, score, summary
 
 # ---- spans ----------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ def test_bleu4_without_a_common_word_is_0():
     (r"<think>\boxed{no}</think> \boxed{yes}", True), (r"<think>\boxed{no}</think> hm", None),
 ])  # fmt: skip
 def test_a_verdict_is_the_last_box(text, vote):
-    assert judge.verdict(text) is vote
+    assert jury.verdict(text) is vote
 
 
 @pytest.mark.parametrize(("votes", "says"), [
@@ -175,16 +175,16 @@ def test_a_verdict_is_the_last_box(text, vote):
     ([True, False, None], False), ([True, None, True], True), ([True, False], False),
 ])  # fmt: skip
 def test_a_majority_is_more_than_half(votes, says):
-    assert judge.majority(votes) is says
+    assert jury.majority(votes) is says
 
 
 def test_a_judge_sees_the_ending_alone_and_for_ifeval_no_reference():
     long = "start " + "x" * 5000 + " end"
-    seen = judge.prompt("How many?", long, "12")
+    seen = jury.prompt("How many?", long, "12")
     assert "start" not in seen and seen.count(" end") and "How many?" in seen and "12" in seen
-    assert "start" in judge.prompt("Say it.", long, None)
-    assert "eference" not in judge.prompt("Say it.", long, None)
-    assert judge.prompt("{question}", "{ending}", "{}").count("{}") == 1  # braces are text
+    assert "start" in jury.prompt("Say it.", long, None)
+    assert "eference" not in jury.prompt("Say it.", long, None)
+    assert jury.prompt("{question}", "{ending}", "{}").count("{}") == 1  # braces are text
 
 
 # ---- score(), every benchmark ---------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_no_output_raises(text):
 
 
 def test_nothing_a_model_wrote_can_run():
-    for module in (scoring, qa, summary, judge, scoring.ifeval, scoring.sentences):
+    for module in (scoring, qa, summary, jury, scoring.ifeval, scoring.sentences):
         source = inspect.getsource(module)
         for word in ("eval(", "exec(", "import os", "subprocess", "sympy", "pickle"):
             assert word not in source, (module, word)

@@ -20,7 +20,7 @@ from data.benchmarks import STUDY, TOY
 from data.chat import Chat
 
 os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GB
-os.environ["PYTHONPATH"] = str(ROOT)  # for vLLM's own processes, which load phantoms.py
+os.environ["PYTHONPATH"] = str(ROOT)  # for vLLM's own processes, which load engine/unused_ids.py
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,8 @@ def export(folder: Path, model, dtype, chat: Chat, template: str, settings: dict
     tokenizer_config.json. facts: the rows of the model card.
     """
     unfinished = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    if parallel.rank() == 0:
+        shutil.rmtree(unfinished, ignore_errors=True)
     models.save(model, unfinished, dtype, eos=chat.stop_ids)
     if parallel.rank() > 0:
         return
