@@ -69,7 +69,7 @@ def recipe(trial: Trial) -> dict:
     weights = {k: v for k, v in vars(t).items() if k not in setup.MACHINE_OPTIONS}
     weights |= {"rates": student.lr, "base": identity(t.init), "pairs": pairs_identity(t.data)}
     weights["model"] = dataclasses.asdict(student.config) if t.init == "scratch" else None
-    answers = {name: getattr(e, name) for name in evaluate.OF_THE_ANSWERS}
+    answers = {name: getattr(e, name) for name in evaluate.ANSWER_OPTIONS}
     answers["rows"] = [identity(e.data_dir), identity(e.ccsd)]
     answers["toy"] = identity("toy") if set(names) & set(TOY) else None
     scores = {name: getattr(e, name) for name in ("limit", "samples", "judge")}
