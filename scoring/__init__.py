@@ -1,8 +1,8 @@
-"""One verdict for one output: the rules of each benchmark, over the scorers of this folder.
+"""One verdict for one output: applies the rules of its benchmark.
 
     score("gsm8k", row, r"<think>...</think> \\boxed{18}")   # Score(1.0, True, "18", "boxed")
 
-Nothing here executes or evaluates what a model wrote; every scorer is bounded by construction.
+No model text is executed or evaluated, and every scorer is bounded by construction.
 """
 
 import re
@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from data.benchmarks import BENCHMARKS
 from scoring import choice, ifeval, latex, number, qa, stated, summary
 
-LONGEST = 200_000  # characters that are looked at, the last ones: 32k tokens have about 130,000
+LONGEST = 200_000  # characters that are read, the last ones: 32k tokens have about 130,000
 
 
 @dataclass(frozen=True)
 class Score:
     value: float  # in [0, 1]; accuracy is its mean
     correct: bool
-    extracted: str | None  # the answer that was compared; None: none was found
+    extracted: str | None  # the answer that was compared, if there is one
     detail: str  # how it was found, and what else was measured
 
 
 def score(benchmark: str, item: dict, output: str) -> Score:
-    """item: one row as the Hub has it (CoQA's with "turn", 0 by default); output: all of the text.
+    """Scores one output.
 
-    squad, coqa: value is F1, correct is an exact match. c_code_summarization: ROUGE-L F1, which is
-    no accuracy. Elsewhere value is correct. What comes before the last </think> does not count, and
-    a <think> that never closes has no answer.
+    item: one row as the Hub has it (CoQA's with "turn", 0 by default); output: the whole text. What
+    precedes the last </think> does not count, and a <think> that never closes has no answer.
+    squad, coqa: value is F1, correct is an exact match. c_code_summarization: value is ROUGE-L F1,
+    which is no accuracy. Elsewhere value is correct.
     """
     text = stated.after_thinking(output)[-LONGEST:]
     return SCORERS[BENCHMARKS[benchmark].scorer](BENCHMARKS[benchmark], item, text)
@@ -38,64 +39,63 @@ def verdict(is_right: bool, extracted: str | None, detail: str) -> Score:
 
 
 def by_choice(benchmark, item, text) -> Score:
-    found = choice.extract(text, benchmark.options(item))
-    return verdict(found == benchmark.gold(item), found, "letter" if found else "none")
+    letter = choice.extract(text, benchmark.options(item))
+    return verdict(letter == benchmark.gold(item), letter, "letter" if letter else "none")
 
 
 def by_latex(benchmark, item, text) -> Score:
-    found, how = stated.extract(text)
-    is_right = found is not None and latex.equivalent(found, benchmark.gold(item))
-    return verdict(is_right, found, how)
+    answer, how = stated.extract(text)
+    is_right = answer is not None and latex.equivalent(answer, benchmark.gold(item))
+    return verdict(is_right, answer, how)
 
 
 def by_number(benchmark, item, text) -> Score:
-    found, how = stated.extract(text)
-    is_right = found is not None and number.close(found, benchmark.gold(item), item["unit"])
-    return verdict(is_right, found, how)
+    answer, how = stated.extract(text)
+    is_right = answer is not None and number.close(answer, benchmark.gold(item), item["unit"])
+    return verdict(is_right, answer, how)
 
 
 def by_words(benchmark, item, text) -> Score:
-    found, how = qa.extract(text)
+    answer, how = stated.extract_words(text)
     gold = qa.normalise(benchmark.gold(item))
-    return verdict(found is not None and qa.normalise(found) == gold, found, how)
+    return verdict(answer is not None and qa.normalise(answer) == gold, answer, how)
 
 
 def by_yes_no(benchmark, item, text) -> Score:
     """The first word of the answer, or of a text without one; both words in a box are neither."""
-    answer, how = qa.extract(text)
-    words = re.findall(r"[a-z]+", (answer or text)[: qa.LONGEST].lower())
-    said = words[0] if words and words[0] in ("yes", "no") else None
-    if how == "boxed" and {"yes", "no"} <= set(words):
-        said = None
+    answer, how = stated.extract_words(text)
+    words = re.findall(r"[a-z]+", (answer or text)[: stated.LONGEST_WORDS].lower())
+    is_both = how == "boxed" and {"yes", "no"} <= set(words)
+    word = words[0] if words and words[0] in ("yes", "no") and not is_both else None
     how = how if answer is not None else "first word"
-    return verdict(said == benchmark.gold(item).strip().lower(), said, how if said else "none")
+    return verdict(word == benchmark.gold(item).strip().lower(), word, how if word else "none")
 
 
 def by_span(benchmark, item, text) -> Score:
-    found, how = qa.extract(text)
+    answer, how = stated.extract_words(text)
     measure = {"squad": qa.squad, "coqa": qa.coqa}[benchmark.scorer]
-    exact, f1 = (0.0, 0.0) if found is None else measure(found, benchmark.gold(item))
-    return Score(f1, exact > 0, found, f"{how}; exact match {exact:.3g}")
+    exact, f1 = (0.0, 0.0) if answer is None else measure(answer, benchmark.gold(item))
+    return Score(f1, exact > 0, answer, f"{how}; exact match {exact:.3g}")
 
 
 def by_summary(benchmark, item, text) -> Score:
     """A box, or the whole text: a summary needs no mark to be one."""
-    found, how = qa.extract(text)
-    if found is None and text.strip() and "\\boxed" not in text:
-        found, how = text.strip()[: qa.LONGEST], "all of it"
-    if found is None:
+    answer, how = stated.extract_words(text)
+    if answer is None and text.strip() and "\\boxed" not in text:
+        answer, how = text.strip()[: stated.LONGEST_WORDS], "all of it"
+    if answer is None:
         return Score(0.0, False, None, "none")
     gold = benchmark.gold(item)
-    rouge, bleu = summary.rouge_l(found, gold), summary.bleu4(found, gold)
-    is_same = qa.normalise(found) == qa.normalise(gold)
-    return Score(rouge, is_same, found, f"{how}; ROUGE-L {rouge:.4f}, BLEU-4 {bleu:.4f}")
+    rouge, bleu = summary.rouge_l(answer, gold), summary.bleu4(answer, gold)
+    is_same = qa.normalise(answer) == qa.normalise(gold)
+    return Score(rouge, is_same, answer, f"{how}; ROUGE-L {rouge:.4f}, BLEU-4 {bleu:.4f}")
 
 
 def by_instructions(benchmark, item, text) -> Score:
-    """Correct where every instruction is followed, strictly."""
-    found = ifeval.check(item["prompt"], text, item["instruction_id_list"], item["kwargs"])
-    counts = [f"{kind} {sum(marks)}/{len(marks)}" for kind, marks in found.items()]
-    return verdict(all(found["strict"]), text.strip()[:200] or None, ", ".join(counts))
+    """Correct if every instruction is followed, strictly."""
+    marks = ifeval.check(item["prompt"], text, item["instruction_id_list"], item["kwargs"])
+    counts = [f"{kind} {sum(passed)}/{len(passed)}" for kind, passed in marks.items()]
+    return verdict(all(marks["strict"]), text.strip()[:200] or None, ", ".join(counts))
 
 
 SCORERS = {

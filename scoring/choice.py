@@ -4,32 +4,31 @@
     extract("The answer is 5 apples.", ["4 apples", "5 apples"])                      # "B"
 
 The last \\boxed{} decides alone; without one, the last "answer is", then a line that is an option.
-Nothing is guessed: an answer that names no option, or several, is None.
+An answer that names no option, or several, is None.
 """
 
 import re
 from functools import lru_cache
 
+from data.benchmarks import LETTERS
 from scoring import latex, stated
-from scoring.latex.tokens import simple
+from scoring.latex.tokens import respell
 
-LETTERS = "ABCDEFGHIJ"
 LONGEST, EXPRESSION = 4_000, 200  # characters of a candidate that are read, and as mathematics
 MARKUP = re.compile(
     r"\\(?:text)?color\s*\{[^{}]*\}|\\(?:text\w*|math\w+|boxed|fbox|left|right|underline|rm|bf|"
     r"[()\[\]{},;:! #])|[\"“”*`${}]|^#+"
 )
 OPTION = re.compile(
-    r"[\s:]*(?:(?:indeed|therefore|thus|hence|then|actually),?\s+)?"
+    r"(?i)[\s:]*(?:(?:indeed|therefore|thus|hence|then|actually),?\s+)?"
     r"(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)*(?:option|choice|answer|letter)\b"
-    r"(?:\s+is)?\s*:?)?\s*[(\[]*\s*(?P<letter>[A-Ja-j])(?P<mark>\s*[)\].:,;]+|\s*$|(?=\s+[-–—]\s))?",
-    re.I,
+    r"(?:\s+is)?\s*:?)?\s*[(\[]*\s*(?P<letter>[A-Ja-j])(?P<mark>\s*[)\].:,;]+|\s*$|(?=\s+[-–—]\s))?"
 )
 NO_LETTER = re.compile(r"[A-Za-z0-9'’=^_+*/<>≤≥≈!%°|&]|\s+[=+*/^<>≤≥≈-]")
 SEVERAL = re.compile(r"[)\].\s]*(?:,|;|&|/|and\b|or\b)\s*\(?[A-J]\b")
 BECAUSE = re.compile(r"\s*(?:because|since|as|for|is)\b")
 DENIED = re.compile(r"[)\]*\s]*\s(?:is|are)\s+(?:\w+\s+)?(?:not|wrong|incorrect|false)\b")
-PHRASE = re.compile(
+PHRASE = re.compile(  # see stated.PHRASE
     r"(?i)\b(?:ans\.?|answers?|correct (?:option|choice|statement)s?|(?:option|choice) that \w+)\b"
     r"[^\n.:=$]{0,60}?(?:\b(?:is|(?<!not )be)\b|:|=|\s[-–—]\s)[\s*:]*(?:(?<=\n)-\s+)?(?=\S)"
     r"|<answer>\s*|(?:答案|选项|[以故应可]选)\s*(?:是|为)?\s*:?[\s*]*"
@@ -39,47 +38,47 @@ VERDICT = re.compile(
     r"|\b(?:[Cc]hoose|[Ss]elect|[Pp]ick|go with)\s+(?:option\s+)?[(*]*([A-J])\b"
 )
 MENTION = re.compile(
-    r"(?:(?:\b[Oo]ption|\b[Cc]hoice|\b[Aa]nswer)\s*\(?([A-J])\b|\(([A-J])\))"
-    rf"(?!{DENIED.pattern})"
+    r"(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*\(?([A-J])\b|\(([A-J])\))(?!" + DENIED.pattern + ")"
 )
 NUMBERED = re.compile(r"(option ?|choice ?)?([1-9])(?= |$).*")
 FINAL = re.compile(r"(?:\bis|'s|’s|(?<!not )\bbe|\b[Ss]o,?|:)\s*[(*]*([A-J])\W*$")
 NEGATED = re.compile(r"\b(?:not|cannot|neither|nor|except|wrong|incorrect|false)\b|n't\b")
-STOP = re.compile(r"\n|\.(?:\s|$)|<[|/]")
 ENDING = re.compile(r".*(?:\b(?:is|are|be|equals)\s|[:=]\s)")
 WIDE = str.maketrans({"：": ":", "，": ",", "。": ". ", "（": "(", "）": ")"})
 
 
 def extract(text: str, options: list[str]) -> str | None:
-    """The letter of the option that `text` chooses, or None; options: their texts, in order."""
+    """Returns the letter of the option that `text` chooses, or None; options: their texts."""
     text = stated.after_thinking(text).translate(WIDE)
     options = [unlabelled(option[:LONGEST], LETTERS[i]) for i, option in enumerate(options)]
-    answer, how = stated.extract(text)
-    if "box" in how:
+    answer, how = stated.in_box(text)
+    if how:
         return chosen(answer, options) if answer else None
     text = text[-stated.TAIL :]
-    for phrase in reversed(list(PHRASE.finditer(text))[-5:]):
-        rest = text[phrase.end() : phrase.end() + LONGEST]
-        for candidate in (rest.split("\n")[0], STOP.split(rest)[0]):
+    for rest in stated.after_phrases(PHRASE, text, 5, LONGEST):
+        for candidate in (rest.split("\n")[0], stated.STOP.split(rest)[0]):
             if letter := chosen(candidate, options):
                 return letter
     lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
-    if not lines:
-        return None
-    headed = {letter for line in lines[:50] if (letter := leading(plain(line), options)[0])}
-    ends = {letter for line in (lines[0], lines[-1]) if (letter := chosen(line, options))}
-    if len(ends | headed) == 1:
-        return (ends | headed).pop()
-    mentions = {a or b for a, b in VERDICT.findall(text) or MENTION.findall(lines[-1])}
-    if not mentions and (final := FINAL.search(lines[-1])):
-        mentions = {final[1]}
-    if len(ends) > 1 or len(headed) > 1 or len(mentions) > 1:
+    return in_lines(lines, text, options) if lines else None
+
+
+def in_lines(lines: list[str], text: str, options: list[str]) -> str | None:
+    """The letter that begins a line, is the first or last line, or is named in the last one."""
+    last = lines[-1]
+    leads = {letter for line in lines[:50] if (letter := leading(plain(line), options)[0])}
+    ends = {letter for line in (lines[0], last) if (letter := chosen(line, options))}
+    if len(ends | leads) == 1:
+        return (ends | leads).pop()
+    mentions = {a or b for a, b in VERDICT.findall(text) or MENTION.findall(last)}
+    mentions = mentions or set(FINAL.findall(last))
+    if max(len(ends), len(leads), len(mentions)) > 1:
         return None
     if mentions:
-        return one_of(mentions, options)
-    named = named_in(normal(lines[-1]), [normal(option) for option in options])
-    if not named and not NEGATED.search(lines[-1]) and (ending := ENDING.match(lines[-1])):
-        return chosen(lines[-1][ending.end() :], options)
+        return (mentions & set(LETTERS[: len(options)]) or {None}).pop()
+    named = named_in(normal(last), [normal(option) for option in options])
+    if not named and not NEGATED.search(last) and (ending := ENDING.match(last)):
+        return chosen(last[ending.end() :], options)
     return LETTERS[named[0]] if len(named) == 1 else None
 
 
@@ -87,24 +86,23 @@ def chosen(candidate: str, options: list[str]) -> str | None:
     """The letter of the one option that a boxed answer, a line or a phrase's end is."""
     candidate = candidate[:LONGEST].strip()
     letter, rest = leading(plain(candidate), options)
-    verbatim = [
-        i for i, option in enumerate(options) if candidate in (option, rf"\text{{{option}}}")
-    ]
-    if len(verbatim) == 1 and candidate not in LETTERS:
-        return LETTERS[verbatim[0]]
-    said, texts = normal(candidate), [normal(option) for option in options]
-    if letter and said not in texts:
+    exact = [i for i, option in enumerate(options) if candidate in (option, rf"\text{{{option}}}")]
+    if len(exact) == 1 and candidate not in LETTERS:
+        return LETTERS[exact[0]]
+    answer, texts = normal(candidate), [normal(option) for option in options]
+    if letter and answer not in texts:
         others = [LETTERS[i] for i, text in enumerate(texts) if text == normal(rest)]
         return None if rest.strip() and others and letter not in others else letter
-    if len(said) == 1 and letter:
+    if len(answer) == 1 and letter:
         return letter
-    same = [i for i, text in enumerate(texts) if text == said]
-    same = same or [i for i, t in enumerate(texts) if t.replace(" ", "") == said.replace(" ", "")]
+    same = [i for i, text in enumerate(texts) if text == answer]
+    same = same or [i for i, t in enumerate(texts) if t.replace(" ", "") == answer.replace(" ", "")]
     if not same and len(candidate) <= EXPRESSION and re.search(r"[\d\\]|^.{,20}$", candidate):
         same = [i for i, option in enumerate(options) if latex.equivalent(candidate, option)]
-    if not same and len(named := named_in(re.sub("^[a-j] .*", "", said), texts)) < 2:
-        same = [i for i, t in enumerate(texts) if starts(said, t) or starts(t, said, 12)] or named
-    if not same and (number := NUMBERED.fullmatch(said)) and not re.search(r"\d", "".join(texts)):
+    if not same and len(named := named_in(re.sub("^[a-j] .*", "", answer), texts)) < 2:
+        is_start = [starts(answer, text) or starts(text, answer, 12) for text in texts]
+        same = [i for i in range(len(texts)) if is_start[i]] or named
+    if not same and (number := NUMBERED.fullmatch(answer)) and not re.search(r"\d", "".join(texts)):
         same = [int(number[2]) - 1] if number[1] or len(options) == 2 else []
         same = [i for i in same if i < len(options)]
     return LETTERS[same[0]] if len(same) == 1 else None
@@ -134,10 +132,10 @@ def plain(line: str) -> str:
     return " ".join(MARKUP.sub(" ", line[:LONGEST]).split()).strip("'")
 
 
-@lru_cache(maxsize=1_000)  # an option is looked at for every candidate
+@lru_cache(maxsize=1_000)  # each option is compared with every candidate
 def normal(text: str) -> str:
     """Words and symbols that tell options apart: no case, markup, quotes, spaces or end stop."""
-    text = re.sub(r"[\s\"'“”‘’`,;:]+", " ", plain(simple(text, thousands=False)))
+    text = re.sub(r"[\s\"'“”‘’`,;:]+", " ", plain(respell(text, thousands=False)))
     return re.sub(r"^(?:the|an?) (?=.)", "", text.strip().rstrip(".").casefold())
 
 
@@ -151,16 +149,11 @@ def starts(text: str, head: str, least: int = 2) -> bool:
     return len(head) >= least and re.match(rf"{re.escape(head)}(?![\w^])", text) is not None
 
 
-def named_in(said: str, texts: list[str]) -> list[int]:
-    """The options whose texts occur in a line, but for those within longer ones; all normal()."""
-    if NEGATED.search(said):
+def named_in(line: str, texts: list[str]) -> list[int]:
+    """The options whose texts occur in a line, without those within longer ones; all normal()."""
+    if NEGATED.search(line):
         return []
-    present = [t for t in texts if len(t) > 3 and t in said]
-    present = [t for t in present if re.search(rf"(?<![\w./-]){re.escape(t)}(?![\w^])", said)]
-    whole = [t for t in present if not any(t in other and t != other for other in present)]
-    return [i for i, text in enumerate(texts) if text in whole]
-
-
-def one_of(letters: set[str], options: list[str]) -> str | None:
-    (letter,) = letters
-    return letter if letter in LETTERS[: len(options)] else None
+    present = [t for t in texts if len(t) > 3 and t in line]
+    present = [t for t in present if re.search(rf"(?<![\w./-]){re.escape(t)}(?![\w^])", line)]
+    longest = [t for t in present if not any(t in other and t != other for other in present)]
+    return [i for i, text in enumerate(texts) if text in longest]

@@ -2,11 +2,12 @@
 
     check(prompt, response, ["punctuation:no_comma"], [{}])  # {"strict": [True], "loose": [True]}
 
-Each instruction is read as the official checker reads it, quirks included (docs/benchmarks.md names
-them). Every pattern runs in time linear in the response. Patterns come from the benchmark's rows,
-as they do officially; the response is only ever searched.
+Each instruction is read as the official checker reads it, including its quirks (docs/benchmarks.md
+names them). Patterns come from the benchmark's rows, as they do officially; the response is only
+searched, in time linear in its length.
 """
 
+import inspect
 import json
 import re
 from functools import cache
@@ -15,32 +16,31 @@ from scoring.sentences import count_sentences, upper_words
 
 
 def check(prompt: str, response: str, instruction_ids: list[str], kwargs: list[dict]) -> dict:
-    """{"strict": [bool], "loose": [bool]}, one verdict an instruction.
+    """Returns {"strict": [bool], "loose": [bool]}, one verdict an instruction.
 
     kwargs: the arguments of each instruction; nulls (the Hub pads with them) count as absent.
-    Loose: followed by any of eight variants (first line, last line, both or none removed, with or
-    without asterisks). An empty response follows nothing. ValueError for an unknown instruction or
-    one without its arguments.
+    Loose: any of eight variants follows the instruction (first line, last line, both or none
+    removed, with or without asterisks). An empty response follows none. Raises ValueError for an
+    unknown instruction or missing arguments.
     """
-    strict, loose = [], []
+    strict, loose, texts = [], [], variants(response)
     for name, given in zip(instruction_ids, kwargs, strict=True):
         if name not in CHECKS:
             raise ValueError(f"{name}: not one of IFEval's {len(CHECKS)} instructions")
-        arguments = {key: value for key, value in given.items() if value is not None}
-        follows, needed = CHECKS[name]
-        if missing := [key for key in needed if key not in arguments]:
+        needed = list(inspect.signature(CHECKS[name]).parameters)[1:]
+        if missing := [key for key in needed if given.get(key) is None]:
             raise ValueError(f"{name}: needs {', '.join(missing)}")
-        values = [arguments[key] for key in needed]
-        verdicts = (bool(text.strip()) and follows(text, *values) for text in variants(response))
+        values = [given[key] for key in needed]
+        verdicts = (bool(text.strip()) and CHECKS[name](text, *values) for text in texts)
         strict.append(next(verdicts))
         loose.append(strict[-1] or any(verdicts))
     return {"strict": strict, "loose": loose}
 
 
 def variants(response: str) -> list[str]:
-    """The response, then what differs from it among its seven loose variants."""
+    """The response, then those of its seven loose variants that differ from it."""
     lines = response.split("\n")
-    shorter = ["\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1])]
+    shorter = ["\n".join(rest).strip() for rest in (lines[1:], lines[:-1], lines[1:-1])]
     texts = [response, *shorter]
     texts += [text.replace("*", "") for text in texts]
     return list(dict.fromkeys(texts))
@@ -50,13 +50,12 @@ def compares(count: int, relation: str, threshold: int) -> bool:
     return count < threshold if relation == "less than" else count >= threshold
 
 
-@cache
-def pattern(text: str, flags: int = re.IGNORECASE) -> re.Pattern:
-    """As the official checker does, a keyword is a pattern; where it cannot be one, plain text."""
+def matches(text: str, keyword: str, flags: int = re.IGNORECASE) -> list:
+    """A keyword is a pattern for the official checker; plain text where it is no valid one."""
     try:
-        return re.compile(text, flags)
+        return re.findall(keyword, text, flags)
     except re.error:
-        return re.compile(re.escape(text), flags)
+        return re.findall(re.escape(keyword), text, flags)
 
 
 @cache
@@ -68,7 +67,7 @@ def detector():
 
 
 def is_language(text: str, language: str) -> bool:
-    """By langdetect, which reads 10,000 characters; text it can make nothing of counts as right."""
+    """By langdetect, which reads 10,000 characters; text of no language counts as right."""
     library = detector()
     try:
         return library.detect(text[:20_000]) == language
@@ -76,172 +75,120 @@ def is_language(text: str, language: str) -> bool:
         return True
 
 
-# ---- keywords -------------------------------------------------------------------------------
+# ---- instructions: a text and the arguments that IFEval names ------------------------------
 
 
-def has_keywords(text: str, keywords: list[str]) -> bool:
-    return all(pattern(word).search(text) for word in keywords)
-
-
-def keyword_frequency(text: str, keyword: str, relation: str, frequency: int) -> bool:
-    return compares(len(pattern(keyword.strip()).findall(text)), relation, frequency)
-
-
-def avoids_words(text: str, forbidden: list[str]) -> bool:
-    return not any(pattern(rf"\b{word}\b").search(text) for word in forbidden)
-
-
-def letter_frequency(text: str, letter: str, relation: str, frequency: int) -> bool:
-    return compares(text.lower().count(letter.strip().lower()), relation, frequency)
-
-
-# ---- lengths --------------------------------------------------------------------------------
-
-
-def number_of_sentences(text: str, relation: str, threshold: int) -> bool:
-    return compares(count_sentences(text), relation, threshold)
-
-
-def number_of_words(text: str, relation: str, threshold: int) -> bool:
-    return compares(len(re.findall(r"\w+", text)), relation, threshold)
-
-
-def number_of_paragraphs(text: str, wanted: int) -> bool:
-    """Parted by ***; an empty one counts as none at either end and fails in between."""
-    parts = [part.strip() for part in text.split("***")]
-    return all(parts[1:-1]) and sum(map(bool, parts)) == wanted
-
-
-def nth_paragraph_first_word(text: str, nth: int, word: str, wanted: int) -> bool:
-    """Parted by blank lines. The word ends at punctuation; quotes before it are passed over."""
-    paragraphs = text.split("\n\n")
-    count = sum(bool(paragraph.strip()) for paragraph in paragraphs)
-    if not 1 <= nth <= count or not (paragraph := paragraphs[nth - 1].strip()):
+def nth_paragraph(text: str, nth_paragraph: int, first_word: str, num_paragraphs: int) -> bool:
+    """Paragraphs are separated by blank lines. The word ends at punctuation; leading quotes are
+    skipped."""
+    paragraphs = [paragraph.strip() for paragraph in text.split("\n\n")]
+    count = sum(map(bool, paragraphs))
+    if not 1 <= nth_paragraph <= count or not (paragraph := paragraphs[nth_paragraph - 1]):
         return False
-    first = paragraph.split()[0].lstrip("'").lstrip('"')
-    return count == wanted and re.split("[.,?!'\"]", first)[0].lower() == word.lower()
+    word = re.split("[.,?!'\"]", paragraph.split()[0].lstrip("'").lstrip('"'))[0]
+    return count == num_paragraphs and word.lower() == first_word.lower()
 
 
-# ---- content and format ---------------------------------------------------------------------
+def parts(text: str, separator: str) -> list[str]:
+    """What the separator separates; empty if a part between two of them is. Ends may be empty."""
+    texts = [part.strip() for part in text.split(separator)]
+    return [part for part in texts if part] if all(texts[1:-1]) else []
 
 
-def number_of_placeholders(text: str, wanted: int) -> bool:
+def has_two_responses(text: str) -> bool:
+    responses = parts(text, "******")
+    return len(responses) == 2 and responses[0] != responses[1]
+
+
+def has_placeholders(text: str, num_placeholders: int) -> bool:
     """[...] on one line; the bracket closes at the first ]."""
-    count = 0
-    for line in text.split("\n"):
-        opening = line.find("[")
-        while opening >= 0 and (closing := line.find("]", opening)) >= 0:
-            count += 1
-            opening = line.find("[", closing)
-    return count >= wanted
+    closings = re.findall(r"\[[^\n\]]*+(\]?)", text)  # "" for a bracket that never closes
+    return sum(map(bool, closings)) >= num_placeholders
 
 
-def has_postscript(text: str, marker: str) -> bool:
+def has_postscript(text: str, postscript_marker: str) -> bool:
+    marker = postscript_marker.strip()
     known = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
-    return bool(pattern(known.get(marker.strip(), marker.strip().lower()), 0).search(text.lower()))
+    return bool(matches(text.lower(), known.get(marker, marker.lower()), 0))
 
 
-def number_of_bullets(text: str, wanted: int) -> bool:
-    """Lines that begin with * (and no second one) or with -. Exactly as many as wanted."""
+def has_bullets(text: str, num_bullets: int) -> bool:
+    """Lines that begin with - or a single *, exactly as many as asked for."""
     stars = re.findall(r"^[^\S\n]*+\*[^*].*$", text, re.MULTILINE)
     dashes = re.findall(r"^[^\S\n]*+-.*$", text, re.MULTILINE)
-    return len(stars) + len(dashes) == wanted
+    return len(stars) + len(dashes) == num_bullets
 
 
-def number_of_highlights(text: str, wanted: int) -> bool:
+def has_highlights(text: str, num_highlights: int) -> bool:
     """*...* on one line with something in it; **...** counts as well, once more."""
-    single = re.findall(r"\*[^\n*]*\*", text)
-    double = re.findall(r"\*\*[^\n*]*\*\*", text)
-    return sum(bool(part.strip("*").strip()) for part in single + double) >= wanted
+    marked = re.findall(r"\*[^\n*]*\*", text) + re.findall(r"\*\*[^\n*]*\*\*", text)
+    return sum(bool(words.strip("*").strip()) for words in marked) >= num_highlights
 
 
-def number_of_sections(text: str, splitter: str, wanted: int) -> bool:
-    """`splitter` followed by a number, as often as wanted."""
-    return len(pattern(rf"{splitter.strip()}\s?\d+", 0).findall(text)) >= wanted
+def has_sections(text: str, section_spliter: str, num_sections: int) -> bool:
+    return len(matches(text, rf"{section_spliter.strip()}\s?\d+", 0)) >= num_sections
 
 
 def is_json(text: str) -> bool:
-    text = text.strip()
-    for fence in ("```json", "```Json", "```JSON", "```"):
-        text = text.removeprefix(fence)
+    text = re.sub(r"^(```json)?(```Json)?(```JSON)?(```)?", "", text.strip()).removesuffix("```")
     try:
-        json.loads(text.removesuffix("```").strip())
+        json.loads(text.strip())
+        return True
     except (ValueError, RecursionError):
         return False
-    return True
 
 
 def has_title(text: str) -> bool:
     """<<...>> on one line, from its first << to its last >>, with something in between."""
-    for line in text.split("\n"):
-        opening, closing = line.find("<<"), line.rfind(">>")
-        if 0 <= opening < closing - 2:
-            if line[opening : closing + 2].lstrip("<").rstrip(">").strip():
-                return True
-    return False
+    spans = [(line, line.find("<<"), line.rfind(">>")) for line in text.split("\n")]
+    titles = [line[start : end + 2] for line, start, end in spans if 0 <= start < end - 2]
+    return any(title.lstrip("<").rstrip(">").strip() for title in titles)
 
 
-def is_one_of_three(text: str) -> bool:
-    return any(f"My answer is {word}." in text for word in ("yes", "no", "maybe"))
-
-
-def has_two_responses(text: str) -> bool:
-    """Two different ones parted by ******; an empty part is allowed at either end."""
-    parts = [part.strip() for part in text.split("******")]
-    filled = [part for part in parts if part]
-    return all(parts[1:-1]) and len(filled) == 2 and filled[0] != filled[1]
-
-
-def repeats_prompt(text: str, prompt: str) -> bool:
-    return text.strip().lower().startswith(prompt.strip().lower())
-
-
-def ends_with(text: str, phrase: str) -> bool:
-    return text.strip().strip('"').lower().endswith(phrase.strip().lower())
-
-
-def is_quoted(text: str) -> bool:
-    text = text.strip()
-    return len(text) > 1 and text[0] == text[-1] == '"'
-
-
-def upper_word_frequency(text: str, relation: str, frequency: int) -> bool:
-    return compares(upper_words(text), relation, frequency)
-
-
-CHECKS = {  # instruction: (check, the kwargs it takes, in order)
-    "keywords:existence": (has_keywords, ["keywords"]),
-    "keywords:frequency": (keyword_frequency, ["keyword", "relation", "frequency"]),
-    "keywords:forbidden_words": (avoids_words, ["forbidden_words"]),
-    "keywords:letter_frequency": (letter_frequency, ["letter", "let_relation", "let_frequency"]),
-    "language:response_language": (is_language, ["language"]),
-    "length_constraints:number_sentences": (number_of_sentences, ["relation", "num_sentences"]),
-    "length_constraints:number_paragraphs": (number_of_paragraphs, ["num_paragraphs"]),
-    "length_constraints:number_words": (number_of_words, ["relation", "num_words"]),
-    "length_constraints:nth_paragraph_first_word": (
-        nth_paragraph_first_word,
-        ["nth_paragraph", "first_word", "num_paragraphs"],
+CHECKS = {
+    "keywords:existence": lambda text, keywords: all(matches(text, word) for word in keywords),
+    "keywords:frequency": lambda text, keyword, relation, frequency: compares(
+        len(matches(text, keyword.strip())), relation, frequency
     ),
-    "detectable_content:number_placeholders": (number_of_placeholders, ["num_placeholders"]),
-    "detectable_content:postscript": (has_postscript, ["postscript_marker"]),
-    "detectable_format:number_bullet_lists": (number_of_bullets, ["num_bullets"]),
-    "detectable_format:constrained_response": (is_one_of_three, []),
-    "detectable_format:number_highlighted_sections": (number_of_highlights, ["num_highlights"]),
-    "detectable_format:multiple_sections": (
-        number_of_sections,
-        ["section_spliter", "num_sections"],
+    "keywords:forbidden_words": lambda text, forbidden_words: (
+        not any(matches(text, rf"\b{word}\b") for word in forbidden_words)
     ),
-    "detectable_format:json_format": (is_json, []),
-    "detectable_format:title": (has_title, []),
-    "combination:two_responses": (has_two_responses, []),
-    "combination:repeat_prompt": (repeats_prompt, ["prompt_to_repeat"]),
-    "startend:end_checker": (ends_with, ["end_phrase"]),
-    "startend:quotation": (is_quoted, []),
-    "change_case:capital_word_frequency": (
-        upper_word_frequency,
-        ["capital_relation", "capital_frequency"],
+    "keywords:letter_frequency": lambda text, letter, let_relation, let_frequency: compares(
+        text.lower().count(letter.strip().lower()), let_relation, let_frequency
     ),
-    "change_case:english_capital": (lambda t: t.isupper() and is_language(t, "en"), []),
-    "change_case:english_lowercase": (lambda t: t.islower() and is_language(t, "en"), []),
-    "punctuation:no_comma": (lambda text: "," not in text, []),
+    "language:response_language": is_language,
+    "length_constraints:number_sentences": lambda text, relation, num_sentences: compares(
+        count_sentences(text), relation, num_sentences
+    ),
+    "length_constraints:number_paragraphs": lambda text, num_paragraphs: (
+        len(parts(text, "***")) == num_paragraphs
+    ),
+    "length_constraints:number_words": lambda text, relation, num_words: compares(
+        len(re.findall(r"\w+", text)), relation, num_words
+    ),
+    "length_constraints:nth_paragraph_first_word": nth_paragraph,
+    "detectable_content:number_placeholders": has_placeholders,
+    "detectable_content:postscript": has_postscript,
+    "detectable_format:number_bullet_lists": has_bullets,
+    "detectable_format:constrained_response": lambda text: any(
+        f"My answer is {word}." in text for word in ("yes", "no", "maybe")
+    ),
+    "detectable_format:number_highlighted_sections": has_highlights,
+    "detectable_format:multiple_sections": has_sections,
+    "detectable_format:json_format": is_json,
+    "detectable_format:title": has_title,
+    "combination:two_responses": has_two_responses,
+    "combination:repeat_prompt": lambda text, prompt_to_repeat: (
+        text.strip().lower().startswith(prompt_to_repeat.strip().lower())
+    ),
+    "startend:end_checker": lambda text, end_phrase: (
+        text.strip().strip('"').lower().endswith(end_phrase.strip().lower())
+    ),
+    "startend:quotation": lambda text: re.fullmatch(r'\s*".*"\s*', text, re.DOTALL) is not None,
+    "change_case:capital_word_frequency": lambda text, capital_relation, capital_frequency: (
+        compares(upper_words(text), capital_relation, capital_frequency)
+    ),
+    "change_case:english_capital": lambda text: text.isupper() and is_language(text, "en"),
+    "change_case:english_lowercase": lambda text: text.islower() and is_language(text, "en"),
+    "punctuation:no_comma": lambda text: "," not in text,
 }

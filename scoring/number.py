@@ -9,7 +9,7 @@ import math
 import re
 
 from scoring.latex import equal
-from scoring.latex.tokens import simple
+from scoring.latex.tokens import respell
 from scoring.latex.tree import Unreadable, read
 from scoring.latex.values import Undefined, value
 
@@ -19,63 +19,55 @@ NUMBER = re.compile(r"[-+]?\s*(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def close(pred: str, gold: str, unit: str = "", rel_tol: float = 0.05) -> bool:
-    """Whether `pred` is `gold` up to a relative difference of rel_tol (of the larger of the two).
+    """Returns whether `pred` is `gold` up to a relative difference of rel_tol (of the larger one).
 
     gold: a decimal, perhaps with commas, a sign, spaces or a Unicode minus. unit: as in SciBench;
-    where it carries a power of ten (10^3 J) or %, pred may have it or leave it to the question.
-    Raises ValueError for a gold that is no number.
+    if it has a power of ten (10^3 J) or %, pred may have it or leave it to the question. Raises
+    ValueError for a gold that is no number.
     """
     if not (golds := numbers(gold)):
         raise ValueError(f"a gold answer that is no number: {gold!r}")
-    wanted = golds[0]
-    targets = [wanted]
-    if power := POWER.search(simple(unit.replace("$", " "))):
-        targets.append(wanted * 10.0 ** int(power[1]))
+    targets = golds[:1]
+    if power := POWER.search(respell(unit.replace("$", " "))):
+        targets.append(golds[0] * 10.0 ** int(power[1]))
     if "%" in unit:
         targets += [target / 100 for target in targets]
-    tolerance = 0 if wanted else 1e-12
-    return any(
-        math.isclose(number, target, rel_tol=rel_tol, abs_tol=tolerance)
-        for number in numbers(pred[:LONGEST], unit)
-        for target in targets
-    )
+    pairs = itertools.product(numbers(pred[:LONGEST], unit), targets)
+    zero = 0 if golds[0] else 1e-12
+    return any(math.isclose(*pair, rel_tol=rel_tol, abs_tol=zero) for pair in pairs)
 
 
 def numbers(pred: str, unit: str = "") -> list[float]:
-    """What `pred` may be: several only for a percentage, a +- and two sides of an approximation.
+    """The values that `pred` may have: several for a percentage, a +- or an approximation's sides.
 
-    Letters that are left after the words are units, and count as one.
+    Letters that remain after the words are units, and count as 1.
     """
-    if not re.search(r"\d|π|\\pi|^\s*e\s*$", text := simple(pred)):
+    if not re.search(r"\d|π|\\pi|^\s*e\s*$", text := respell(pred)):
         return []
     try:
-        tree = equal.plain(read(pred))
+        tree = equal.canonical(read(pred))
     except Unreadable:
         tail = re.split("[=≈]", text)[-1]
         return [float(n.replace(" ", "")) for n in NUMBER.findall(tail)[:1]]
-    units = dict.fromkeys([*equal.free(tree), "i"], 1) | (
-        {"e": 1} if unit.strip(" $") == "e" else {}
-    )
-    found = []
-    for percent, degree in itertools.product((1, 0.01), (1, math.pi / 180)):
-        for part in parts(tree, signed="±" in pred or r"\pm" in pred):
-            try:
-                number = complex(value(part, units | {"%": percent, "°": degree}))
-            except (Undefined, OverflowError):
-                continue
-            if abs(number.imag) <= 1e-9 * abs(number):
-                found.append(number.real)
-    return found
+    units = dict.fromkeys(["e"] * (unit.strip(" $") == "e") + [*equal.free(tree), "i"], 1)
+    values = []
+    parts = stated_in(tree, is_signed="±" in pred or r"\pm" in pred)
+    for percent, degree, part in itertools.product((1, 0.01), (1, math.pi / 180), parts):
+        try:
+            number = complex(value(part, units | {"%": percent, "°": degree}))
+        except (Undefined, OverflowError):
+            continue
+        if abs(number.imag) <= 1e-9 * abs(number):
+            values.append(number.real)
+    return values
 
 
-def parts(tree: tuple, signed: bool) -> list[tuple]:
-    """The expressions among which the answer is: what an equation ends in, a list begins with."""
+def stated_in(tree: tuple, is_signed: bool) -> list[tuple]:
+    """The expressions that may be the answer: the end of an equation, the head of a list."""
+    candidates = {"relation": slice(-1, None), "either": slice(None), "group": slice(1 + is_signed)}
     if tree[0] == "assignment":
-        return parts(tree[2], signed)
-    if tree[0] == "relation":
-        return parts(tree[2][-1], signed)
-    if tree[0] == "either":
-        return [part for side in tree[1] for part in parts(side, signed)]
-    if tree[0] == "group":
-        return [part for item in tree[3][: 2 if signed else 1] for part in parts(item, signed)]
-    return [tree]
+        return stated_in(tree[2], is_signed)
+    if tree[0] not in candidates:
+        return [tree]
+    nodes = tree[-1][candidates[tree[0]]]
+    return [part for node in nodes for part in stated_in(node, is_signed)]

@@ -12,17 +12,16 @@ LONGEST = 1_000  # words of a text that are compared
 
 
 def bleu4(pred: str, gold: str) -> float:
-    """BLEU-4 of one sentence (Papineni et al. 2002), smoothed as in CodeXGLUE's code-to-text.
+    """Returns BLEU-4 (Papineni et al. 2002), smoothed as in CodeXGLUE's code-to-text.
 
     One is added to both counts of 2-, 3- and 4-grams (Lin and Och 2004), and to both lengths in the
     brevity penalty. Words are runs of letters and digits; every other character is a word.
     """
-    ours, theirs = (
-        re.findall(r"[^\W_]+|[^\s\w]|_", text.lower())[:LONGEST] for text in (pred, gold)
-    )
+    word = re.compile(r"[^\W_]+|[^\s\w]|_")
+    words, gold_words = (word.findall(text.lower())[:LONGEST] for text in (pred, gold))
     log_precision = 0.0
     for n in range(1, 5):
-        counts, reference = ngrams(ours, n), ngrams(theirs, n)
+        counts, reference = ngrams(words, n), ngrams(gold_words, n)
         matched, total = sum((counts & reference).values()), sum(counts.values())
         matched, total = (matched, total) if n == 1 else (matched + 1, total + 1)
         if not total:
@@ -30,7 +29,7 @@ def bleu4(pred: str, gold: str) -> float:
         if not matched:
             return 0.0
         log_precision += math.log(matched / total) / 4
-    brevity = min(0.0, 1 - (len(theirs) + 1) / (len(ours) + 1))
+    brevity = min(0.0, 1 - (len(gold_words) + 1) / (len(words) + 1))
     return math.exp(log_precision + brevity)
 
 
@@ -39,14 +38,12 @@ def ngrams(words: list[str], n: int) -> Counter:
 
 
 def rouge_l(pred: str, gold: str) -> float:
-    """F1 of the longest common subsequence of words (Lin 2004): ASCII letters and digits."""
-    ours, theirs = (re.findall(r"[a-z0-9]+", text.lower())[:LONGEST] for text in (pred, gold))
-    lengths = [0] * (len(theirs) + 1)  # of the common subsequence with each prefix of theirs
-    for word in ours:
-        before = 0  # lengths[i - 1] as it was for the word before
-        for i, other in enumerate(theirs, 1):
-            before, lengths[i] = (
-                lengths[i],
-                before + 1 if word == other else max(lengths[i], lengths[i - 1]),
-            )
-    return 2 * lengths[-1] / (len(ours) + len(theirs)) if lengths[-1] else 0.0
+    """Returns the F1 of the longest common subsequence (Lin 2004) of ASCII words and numbers."""
+    words, gold_words = (re.findall(r"[a-z0-9]+", text.lower())[:LONGEST] for text in (pred, gold))
+    lengths = [0] * (len(gold_words) + 1)  # of the common subsequence with each prefix of the gold
+    for word in words:
+        before = 0  # lengths[i - 1] of the previous word
+        for i, other in enumerate(gold_words, 1):
+            longest = before + 1 if word == other else max(lengths[i], lengths[i - 1])
+            before, lengths[i] = lengths[i], longest
+    return 2 * lengths[-1] / (len(words) + len(gold_words)) if lengths[-1] else 0.0

@@ -14,7 +14,7 @@ import scoring
 from data import benchmarks
 from data import items as testsets
 from data.benchmarks import BENCHMARKS, STUDY, TOY
-from scoring import jury, qa, score, summary
+from scoring import jury, qa, score, stated, summary
 
 # ---- spans ----------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ def test_coqa_leaves_each_gold_out_in_turn(pred, golds, exact, f1):
     ("The answer is \\boxed{Denver", None, "none"),
 ])  # fmt: skip
 def test_spans_are_found(text, answer, how):
-    assert qa.extract(text) == (answer, how)
+    assert stated.extract_words(text) == (answer, how)
 
 
 @given(st.text(max_size=80), st.lists(st.text(max_size=80), min_size=1, max_size=4))

@@ -1,4 +1,4 @@
-"""A mathematical answer as tokens: one spelling for each symbol, words apart from names.
+"""Splits a mathematical answer into tokens: one spelling for each symbol, words apart from names.
 
     tokens(r"90^{\\circ}")              # ["90", "°"]
     tokens(r"1{,}000 \\text{ apples}")   # ["1000", '"apples']: a word has a quote before it
@@ -45,16 +45,16 @@ WORDS = {
     "degrees": "°", "degree": "°", "deg": "°", "percent": "%", "union": "∪",
     "thousand": "*10^3", "million": "*10^6", "billion": "*10^9", "trillion": "*10^12",
 }  # fmt: skip
-SHORT_UNITS = (
-    set(  # runs of letters that are words, not products; four letters with a vowel are too
-        "cm mm km nm kg mg ml mL lb lbs oz ft yd mi hr hrs min mins sec secs mph kph kmh Hz kHz MHz"
-        " rad mol kJ kPa Pa eV keV MeV dm pm am PM AM in per sq cu Rs USD usd day days".split()
-    )
+# Runs of letters that are words, not products; so is any of four letters or more with a vowel.
+SHORT_WORDS = set(
+    """cm mm km nm kg mg ml mL lb lbs oz ft yd mi hr hrs min mins sec secs mph kph kmh Hz kHz MHz
+    rad mol kJ kPa Pa eV keV MeV dm pm am PM AM in per sq cu Rs USD usd day days""".split()
 )
 
 # ---- rewriting -------------------------------------------------------------------------------
 
-TEXT = "text|mbox|hbox|mathrm|textbf|textit|textrm|textsf|texttt|textnormal|emph|operatorname"
+ARGUMENT = r"\s*\*?\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+TEXT = r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|hbox|mathrm|emph|operatorname)" + ARGUMENT
 ELLIPSIS = r"\s*(?:\.{3}|\\[lc]?dots\b|…)"
 REWRITES = [  # in this order
     (r"\\\\\[\s*[\d.]+\s*[a-z]{2}\s*\]", r"\\\\"),  # the height of a matrix's row
@@ -66,8 +66,7 @@ REWRITES = [  # in this order
     (r"\^\s*(?:\{\s*(?:\\circ|\\degree|°)\s*\}|\\circ|\\degree|°)|\\degree\b|\\circ\b", "°"),
     (r"\b([aApP])\.\s?[mM]\b\.?", r' "\1m" '),
     (r"\\mathbb\s*\{?\s*R\b\s*\}?|\\(?:R|reals)\b", "ℝ"), (r"\\\{\s*\\\}", r"\\emptyset "),
-    (rf"\\(?:{TEXT})\s*\*?\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", r' "\1" '),
-    (rf"\\(?:{TEXT})\s*\*?\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", r' "\1" '),  # one inside
+    (TEXT, r' "\1" '), (TEXT, r' "\1" '),  # one may be inside another
     (r'\\[dt]?frac\s*\{\s*"[^"]*"[^{}"]*\}\s*\{\s*"[^"]*"[^{}"]*\}', " "),  # a unit: m over s
     (r"(?<=\d)\s*\^?\s*\{?[\s\"]*(?:st|nd|rd|th)\b[\s\"]*\}?", " "),
     (r"(?<=\d)[\s\"]+to[\s\"]+(?=\d)", ":"),  # 2 to 3
@@ -86,10 +85,10 @@ THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 SCRIPT = {"<super>": "^", "<sub>": "_"}
 
 
-def simple(text: str, thousands: bool = True) -> str:
-    """`text` in one spelling: ASCII but for symbols, words in double quotes, digits ungrouped.
+def respell(text: str, thousands: bool = True) -> str:
+    """Returns `text` in one spelling: ASCII and symbols, words in double quotes, digits ungrouped.
 
-    thousands: 1,000 outside of brackets is one number, not two.
+    thousands: 1,000 outside brackets is one number, not two.
     """
     text = text.translate(CHARACTERS)
     if not text.isascii():
@@ -115,8 +114,9 @@ def in_ascii(character: str) -> str:
 def ungrouped(match: re.Match) -> str:
     """1,000 as 1000, but (10,100) has two parts."""
     before = match.string[: match.start()]
-    inside = sum(map(before.count, ("(", "[", r"\{"))) > sum(map(before.count, (")", "]", r"\}")))
-    return match[0] if inside else match[0].replace(",", "")
+    opened, closed = ("(", "[", r"\{"), (")", "]", r"\}")
+    is_inside = sum(map(before.count, opened)) > sum(map(before.count, closed))
+    return match[0] if is_inside else match[0].replace(",", "")
 
 
 # ---- tokens ----------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ EMPTY = ["(", ")"], ["[", "]"], ["{", "}"]
 
 
 def tokens(text: str, thousands: bool = True) -> list[str]:
-    return list(scan(simple(text, thousands)))
+    return list(scan(respell(text, thousands)))
 
 
 def scan(text: str, quoted: bool = False):
@@ -147,7 +147,7 @@ def scan(text: str, quoted: bool = False):
         elif kind == "period":
             yield f"{match['repeating']}r{match['period']}"
         elif kind == "environment":
-            yield match[0][:4]  # \beg or \end: which kind of matrix says nothing
+            yield match[0][:4]  # \beg or \end; all kinds of matrices are alike
         elif kind == "command":
             token = COMMAND.get(match["command"], match["command"])
             yield from [token] if token else []
@@ -166,28 +166,28 @@ def letters(run: str, quoted: bool) -> list[str]:
     if CALLS.fullmatch(run):
         return re.findall(FUNCTION + "|.", run)
     is_word = len(run) >= 4 and re.search("[aeiouyAEIOUY]", run)
-    if run in SHORT_UNITS or is_word or quoted and (len(run) > 1 or run.islower()):
+    if run in SHORT_WORDS or is_word or quoted and (len(run) > 1 or run.islower()):
         return ['"' + run.lower()]
     return list(run)
 
 
-def without_words(found: list[str]) -> list[str]:
+def without_words(answer: list[str]) -> list[str]:
     """The tokens without words and units, their powers, and the brackets that this leaves empty.
 
-    A word between two numbers (3 feet 4 inches) parts them as a comma does.
+    A word between two numbers (3 feet 4 inches) separates them as a comma does.
     """
     kept, i = [], 0
-    while i < len(found):
-        if found[i][0] != '"':
-            kept.append(found[i])
+    while i < len(answer):
+        if answer[i][0] != '"':
+            kept.append(answer[i])
             i += 1
             while kept[-2:] in EMPTY:
                 del kept[-2 - (kept[-3:-2] in (["^"], ["_"])) :]
             continue
         while kept and kept[-1] in "/*":
             kept.pop()
-        unit = UNIT_REST.match(" ".join(found[i + 1 : i + 9]) + " ")
+        unit = UNIT_REST.match(" ".join(answer[i + 1 : i + 9]) + " ")
         i += 1 + len(unit[0].split())
-        if kept and kept[-1][0].isdigit() and i < len(found) and found[i][0].isdigit():
+        if kept and kept[-1][0].isdigit() and i < len(answer) and answer[i][0].isdigit():
             kept.append(",")
     return kept

@@ -1,9 +1,8 @@
-"""A tree's value where its names are set: a Fraction where every leaf is rational, else complex.
+"""Evaluates a tree of latex/tree.py: a Fraction where every leaf is rational, else complex.
 
     value(read("x^2/2"), {"x": Fraction(3)})      # Fraction(9, 2)
 
-Nothing is executed and nothing grows: a number of more than BITS bits has no value. The trees are
-those of scoring.expressions.
+No text is executed, and a number of more than BITS bits has no value.
 """
 
 import cmath
@@ -24,14 +23,14 @@ CONSTANTS = {"π": cmath.pi, "e": cmath.e, "i": 1j}
 
 
 class Undefined(Exception):
-    """No value here: outside the domain, not finite, or too large."""
+    """The value is outside the domain, not finite, or too large."""
 
 
 def value(node: tuple, names: dict) -> Fraction | complex:
-    """The value where `names` have these values. Raises Undefined where it has none."""
+    """Returns the value of `node` for these values of its names. Raises Undefined."""
     try:
-        return evaluate(node, names)
-    except (ArithmeticError, ValueError, TypeError) as error:
+        return evaluate(node, CONSTANTS | names)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise Undefined(str(error)) from error
 
 
@@ -40,9 +39,7 @@ def evaluate(node: tuple, names: dict) -> Fraction | complex:
     if kind == "number":
         return parts[0]
     if kind == "name":
-        if parts[0] in names or parts[0] in CONSTANTS:
-            return names.get(parts[0], CONSTANTS.get(parts[0]))
-        raise Undefined(f"{parts[0]} has no value")
+        return names[parts[0]]
     if kind == "sum" or kind == "product":
         total = evaluate(parts[0][0], names)
         for part in parts[0][1:]:
@@ -60,7 +57,7 @@ def evaluate(node: tuple, names: dict) -> Fraction | complex:
 
 def bounded(x) -> Fraction | complex:
     if isinstance(x, Fraction | int):
-        if max(x.numerator.bit_length(), x.denominator.bit_length()) > BITS:
+        if bits(x) > BITS:
             raise Undefined("too large")
         return x
     if not cmath.isfinite(x):
@@ -68,20 +65,22 @@ def bounded(x) -> Fraction | complex:
     return x
 
 
+def bits(x: Fraction | int) -> int:
+    return max(x.numerator.bit_length(), x.denominator.bit_length())
+
+
 def raised(base, exponent):
-    """base ** exponent; exact where both are rational and the result is, real for odd roots."""
+    """base ** exponent: exact where the result is rational, real for odd roots."""
     if not (isinstance(base, Fraction) and isinstance(exponent, Fraction)):
         return complex(base) ** complex(exponent)
     if exponent.denominator == 1:
-        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if bits * abs(exponent) <= BITS:
-            return base ** int(exponent)
-        return complex(base) ** int(exponent)
+        is_small = bits(base) * abs(exponent) <= BITS
+        return (base if is_small else complex(base)) ** int(exponent)
     root = exponent.denominator
     sign = -1 if base < 0 and root % 2 else 1
-    tops = [nth_root(part, root) for part in ((sign * base).numerator, base.denominator)]
-    if None not in tops:
-        return raised(Fraction(sign * tops[0], tops[1]), Fraction(exponent.numerator))
+    roots = [nth_root(n, root) for n in ((sign * base).numerator, base.denominator)]
+    if None not in roots:
+        return raised(Fraction(sign * roots[0], roots[1]), Fraction(exponent.numerator))
     return sign**exponent.numerator * complex(sign * base) ** float(exponent)
 
 
@@ -109,7 +108,7 @@ def call(function: str, argument: tuple, names: dict):
     if function == "abs":
         return abs(x) if isinstance(x, Fraction) else complex(abs(x))
     if function in ("floor", "ceil"):
-        return Fraction(FUNCTIONS[function](x if isinstance(x, Fraction) else in_real(x)))
+        return Fraction(FUNCTIONS[function](x if isinstance(x, Fraction) else real(x)))
     return FUNCTIONS[function](complex(x))
 
 
@@ -117,7 +116,7 @@ def is_whole(x: Fraction | complex) -> bool:
     return isinstance(x, Fraction) and x.denominator == 1 and x >= 0
 
 
-def in_real(x: complex) -> float:
+def real(x: complex) -> float:
     if abs(x.imag) > 1e-12 * abs(x):
         raise Undefined("not real")
     return x.real
