@@ -5,15 +5,13 @@
     python study.py run --preset paper-small --ccsd ccsd.jsonl   # one GPU
     python study.py run --preset toy --controls sample-mean --seeds 0,1,2
 
-Writes to --out (runs/study-PRESET): a run folder for every cell of the grid, named
-CORPUS/SCALE-ARM-sSEED, logs/, cells/ (what each was made of and how it ended), times.jsonl and
-report/ (pareto.py's). The same command goes on where it was stopped, tries again what failed, and
-redoes what is changed.
+Writes to --out: a run folder for every trial, CORPUS/SCALE-ARM-sSEED; logs/; trials/ (the recipe of
+each, how it ended and its time); report/ (pareto.py's). The same command resumes what was
+interrupted, retries what failed, and redoes what changed, keeping the old in replaced/.
 """
 
 import fnmatch
 import itertools
-import json
 import os
 import re
 import shlex
@@ -24,46 +22,35 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 
 import evaluate
 import flops
 import pareto
+import train
 from analysis.runs import Flags
 from common import cli, files, hub
+from common.cli import OneOf
 from config import CORPORA, FORMATS, SCALES
-from data import items as testsets
+from data import items
 from sweep import overview, workers
-from sweep import trials as cells
-from sweep.trials import Cell, Cost
-
-ELSEWHERE = "another process is at work there"
-ACTIONS = ("plan", "run", "status", "report")
-# Options of the scripts that the grid sets: not to be passed on by --train and its like.
-OF_THE_GRID = {
-    "train": ("--scale", "--format", "--ratio", "--data", "--seed", "--out"),
-    "evaluate": ("--benchmarks", "--out"),
-    "generate": ("--teacher", "--prompts", "--same-sampling", "--out"),
-}
+from sweep.cost import cost_of
+from sweep.trials import Trial, problem_of, set_aside, state_of, write_stamp
 
 # ---- presets: what a study is -----------------------------------------------------------------
 
-MIXES = ",".join(f"{order}-{rho}" for order in ("sequential", "mixed") for rho in (0.25, 0.5, 0.75))
-PAPER = {
-    "corpora": "general,math", "scales": "0.5b,1.5b,3b,7b,14b", "arms": f"ift,reasoning,{MIXES}",
-    "benchmarks": "all", "gpus": 8,
-}  # fmt: skip
-TOY = {
-    "corpora": "toy", "scales": "toy-xs,toy-s,toy-m,toy-l,toy-xl", "seeds": "0,1",
-    "benchmarks": "toy", "evaluate": "--max-new 512", "gpus": 0,
-}  # fmt: skip
-SMALL = {**PAPER, "corpora": "general", "scales": "0.5b,1.5b", "arms": "ift,reasoning", "gpus": 1}
+ALL = "ift,reasoning,sequential-0.25,sequential-0.5,sequential-0.75,mixed-0.25,mixed-0.5,mixed-0.75"
+TOY = {"corpora": "toy", "scales": "toy-xs,toy-s,toy-m,toy-l,toy-xl", "seeds": "0,1",
+       "benchmarks": "toy", "evaluate": "--max-new 512"}  # fmt: skip
+PAPER = {"corpora": "general,math", "scales": "0.5b,1.5b,3b,7b,14b", "arms": ALL, "gpus": 8}
+SMALL = {"scales": "0.5b,1.5b", "arms": "ift,reasoning", "gpus": 1}
 PRESETS = {
     "toy": {**TOY, "arms": "ift,reasoning,sequential-0.25@toy-m-s0,mixed-0.5@toy-m-s0"},
-    "toy-full": {**TOY, "seeds": "0,1,2", "arms": f"ift,reasoning,{MIXES}"},
+    "toy-full": {**TOY, "seeds": "0,1,2", "arms": ALL},
     "paper": PAPER,
-    "paper-small": {**SMALL, "corpora": "general,math", "arms": f"ift,reasoning,{MIXES}"},
+    "paper-small": {**PAPER, "scales": "0.5b,1.5b", "gpus": 1},
     "lr-matched": {**SMALL, "controls": "lr-matched"},
     "token-matched": {**SMALL, "controls": "token-matched"},
     "flops-matched": {**SMALL, "controls": "flops-matched"},
@@ -74,7 +61,7 @@ PRESETS = {
     "seeds": {**SMALL, "seeds": "0,1,2"},
 }  # fmt: skip
 
-# What the paper leaves open: further runs beside the arms, by format, with options of train.py.
+# What the paper leaves open: trials in addition to the arms, by format, with options of train.py.
 # {ift} and {reasoning} are the scale's peak learning rates; {same} is pairs of one sampling.
 CONTROLS = {
     "lr-matched": {"ift": "--lr {reasoning}", "reasoning": "--lr {ift}"},
@@ -84,121 +71,47 @@ CONTROLS = {
     "same-sampling": dict.fromkeys(FORMATS, "--data {same}"),
 }
 
+# Options of the scripts that the grid sets, so that --train and its like may not.
+SET_BY_THE_GRID = {
+    "train": ("--scale", "--format", "--ratio", "--data", "--seed", "--out"),
+    "evaluate": ("--benchmarks", "--out"),
+    "generate": ("--teacher", "--prompts", "--same-sampling", "--out"),
+}
+ARM = r"(?:(ift|reasoning)|(sequential|mixed)-(0?\.\d*[1-9]\d*))(?:@(.+))?"
+Action = Literal["plan", "run", "status", "report"]
+NAMED = r"\w[\w.-]*=.+"  # a corpus
+
 
 @dataclass
 class Options:
-    action: str = ""  # plan (print the grid and its cost), run, status or report
-    preset: str = "toy"  # toy toy-full paper paper-small, or a control: study.PRESETS
-    out: str = ""  # folder of the study (default: runs/study-PRESET)
-    # the grid; a preset sets these, and each may be set anew
-    corpora: str = "general"  # general, math (the paper's), toy, or NAME=PAIRS; with commas
-    scales: str = ""  # rows of config.SCALES
-    arms: str = ""  # ift, reasoning, sequential-RHO, mixed-RHO; @SCALE: there alone
-    seeds: str = "0"
-    controls: str = ""  # further runs beside the arms: rows of study.CONTROLS
-    benchmarks: str = "all"  # as evaluate.py takes them
-    ccsd: str = ""  # JSONL of c_code_summarization, which is not on the Hub
-    teacher: str = ""  # path or Hub id: makes the pairs first; --corpora is then NAME=PROMPTS
-    train: str = ""  # more options of train.py, for every run: "--samples 1000 --max-len 8192"
-    evaluate: str = ""  # of evaluate.py: "--limit 100"
-    generate: str = ""  # of generate.py: "--tensor-parallel 8"
-    only: str = ""  # names of runs, with * and commas: "general/7b-*,*-s1"
+    # the study
+    action: Action = cli.positional("")  # plan (print the grid and its cost), run, status or report
+    preset: Annotated[str, OneOf(PRESETS)] = "toy"  # options of the grid: a row of study.PRESETS
+    out: str | None = None  # folder of the study (default: runs/study-PRESET)
+    # the grid: its lists are joined by commas
+    corpora: str = "general"  # general, math, toy or NAME=PAIRS (default: by preset, or general)
+    scales: Annotated[str, OneOf(SCALES, several=True)] = ""  # students (default: by preset)
+    arms: str = ""  # ift, reasoning, sequential-RHO, mixed-RHO, or ARM@SCALE (default: by preset)
+    seeds: str = "0"  # of data order and weights (default: by preset, or 0)
+    controls: Annotated[str, OneOf(("", *CONTROLS), several=True)] = ""  # additional trials
+    benchmarks: str = "all"  # as evaluate.py takes them (default: by preset, or all)
+    only: str = ""  # names of trials, with *: "general/7b-*,*-s1" (default: all)
+    # options passed on to the scripts
+    ccsd: str | None = None  # JSONL of c_code_summarization, which is not on the Hub
+    teacher: str = ""  # path or Hub id: generates the pairs first; --corpora is then NAME=PROMPTS
+    train: str = ""  # more options of train.py, for every trial: "--samples 1000 --max-len 8192"
+    evaluate: str = ""  # more options of evaluate.py: "--limit 100"
+    generate: str = ""  # more options of generate.py: "--tensor-parallel 8"
     # the machine
-    gpus: int = 0  # 0: the CPU
-    cores: int = 0  # of the CPU (default: all)
-    gpu: str = "H100"  # what GPU-hours and memory are planned for: a row of flops.PEAK
-    mfu: float = 0.4  # model FLOPs utilisation, assumed
-    commands: bool = False  # plan: print each run's commands instead
+    gpus: cli.NonNegative = 0  # number of GPUs; 0: the CPU (default: by preset, or 0)
+    cores: cli.Positive | None = None  # cores of the CPU (default: all)
+    gpu: Annotated[str, OneOf(flops.PEAK)] = "H100"  # GPU that hours and memory are planned for
+    mfu: Annotated[float, cli.Range(0, 1, is_open=True)] = 0.4  # model FLOPs utilisation, assumed
+    commands: bool = False  # plan: print each trial's commands instead
     yes: bool = False  # run without asking
 
 
 # ---- the grid ---------------------------------------------------------------------------------
-
-
-def words(text: str) -> list[str]:
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def parse_arm(text: str) -> tuple[str, str, str]:
-    """(arm, format, ratio) of ift, reasoning, sequential-RHO or mixed-RHO; ValueError otherwise."""
-    format, dash, ratio = text.partition("-")
-    if format in ("ift", "reasoning") and not dash:
-        return text, format, ""
-    if format in ("sequential", "mixed") and 0 < float(ratio or "nan") < 1:
-        return f"{format}-{float(ratio):g}", format, f"{float(ratio):g}"
-    raise ValueError
-
-
-def check(o: Options) -> list[str]:
-    """What is wrong with the options, one line a case."""
-    problems = []
-
-    def known(name, values, choices):
-        for value in values or [""]:
-            if value not in choices:
-                problems.append(cli.not_one_of(cli.flag(name), value, choices))
-
-    if o.action not in ACTIONS:
-        problems.append(cli.not_one_of("--action", o.action, ACTIONS).removeprefix("--"))
-    known("preset", [o.preset], PRESETS)
-    known("scales", words(o.scales), SCALES)
-    known("controls", words(o.controls) or list(CONTROLS)[:1], CONTROLS)
-    known("gpu", [o.gpu], flops.PEAK)
-    for word in words(o.arms) or [""]:
-        arm, at, place = word.partition("@")
-        try:
-            parse_arm(arm)
-        except ValueError:
-            problems.append(
-                f"--arms {word or '(not given)'}: ift, reasoning, sequential-RHO or mixed-RHO with"
-                " rho between 0 and 1, like mixed-0.25"
-            )
-        everywhere = itertools.product(words(o.scales), words(o.seeds))
-        if at and not any(is_at(place, *where) for where in everywhere):
-            problems.append(f"--arms {word}: {place} is no SCALE or SCALE-sSEED of this grid")
-    for seed in words(o.seeds) or [""]:
-        if not re.fullmatch(r"\d{1,18}", seed):
-            problems.append(f"--seeds {seed or '(not given)'}: whole numbers, like 0,1,2")
-    names = [word.partition("=")[0] for word in words(o.corpora)]
-    if len(set(names)) < len(names):
-        problems.append(f"--corpora {o.corpora}: every corpus needs a name of its own")
-    for word in words(o.corpora) or [""]:
-        name, given, source = word.partition("=")
-        if given and not (re.fullmatch(r"\w[\w.-]*", name) and source):
-            problems.append(f"--corpora {word}: NAME=PATH or NAME=HUB_ID")
-        elif not given and (o.teacher or word not in (*CORPORA, "toy")):
-            what = "PROMPTS" if o.teacher else "PAIRS"
-            problems.append(
-                f"--corpora {word or '(not given)'}: {', '.join(CORPORA)}, toy, or NAME={what}, a"
-                " path or Hub id; a teacher needs its prompts"
-            )
-    try:
-        asks = evaluate.selected(o.benchmarks)
-        has_ccsd = o.ccsd or "--ccsd" in o.evaluate or "--data-dir" in o.evaluate
-        if o.action == "run" and "c_code_summarization" in asks and not has_ccsd:
-            problems.append(f"--benchmarks {o.benchmarks}: c_code_summarization is {testsets.CCSD}")
-    except hub.UserError as error:
-        problems.append(str(error))
-    if "same-sampling" in words(o.controls) and not o.teacher:
-        problems.append("--controls same-sampling: needs the --teacher that makes pairs")
-    for name, least in (("gpus", 0), ("cores", 0)):
-        if getattr(o, name) < least:
-            problems.append(f"--{name} {getattr(o, name)}: at least {least}")
-    if not 0 < o.mfu <= 1:
-        problems.append(f"--mfu {o.mfu}: a share, above 0 and at most 1")
-    seen = torch.cuda.device_count()
-    if o.action == "run" and o.gpus > seen:
-        problems.append(f"--gpus {o.gpus}: torch sees {seen} here; pass --gpus {seen}"
-                        + " for the CPU" * (seen == 0))  # fmt: skip
-    for name, taken in OF_THE_GRID.items():
-        try:
-            flags = {word.partition("=")[0] for word in shlex.split(getattr(o, name))}
-        except ValueError as error:
-            problems.append(f"--{name} {getattr(o, name)}: {error}")
-            continue
-        if wrong := sorted(flags & set(taken)):
-            problems.append(f"--{name}: {', '.join(wrong)} is set by the grid; see study.py --help")
-    return problems
 
 
 def is_at(place: str, scale: str, seed: str) -> bool:
@@ -206,245 +119,233 @@ def is_at(place: str, scale: str, seed: str) -> bool:
     return not place or any(fnmatch.fnmatch(x, place) for x in (scale, f"{scale}-s{seed}"))
 
 
-def pairs_of(o: Options) -> dict[str, str]:
-    """{corpus: its pairs}: of the paper, given, or those that the teacher will have made."""
-    found = {}
-    for word in words(o.corpora):
-        name, given, source = word.partition("=")
-        found[name] = source if given else CORPORA[name].data if name in CORPORA else name
-        if o.teacher:
-            found[name] = f"{o.out}/pairs/{name}"
-    return found
+def check(o: Options) -> cli.Problems:
+    """What is wrong with the options, one line a case."""
+    problems = cli.Problems(cli.check(o))
+    known = "|".join([*CORPORA, "toy"])
+    lists = {
+        "arms": (ARM, "ift, reasoning, sequential-RHO or mixed-RHO with 0 < RHO < 1, maybe @SCALE"),
+        "seeds": (r"\d{1,18}", "whole numbers, like 0,1,2"),
+        "corpora": (f"{known}|{NAMED}", f"{known} or NAME=PAIRS, a path or Hub id"),
+    }
+    if o.teacher:
+        lists["corpora"] = (NAMED, "NAME=PROMPTS, a path or Hub id, since there is a teacher")
+    for name, (pattern, rule) in lists.items():
+        for word in cli.words(getattr(o, name)) or ["(not given)"]:
+            is_fine = re.fullmatch(pattern, word)
+            problems.add(not is_fine, f"--{name} {word}: {rule}")
+    is_unique = len(corpora(o)) == len(cli.words(o.corpora))
+    problems.add(not is_unique, f"--corpora {o.corpora}: two corpora have the same name")
+    points = list(itertools.product(cli.words(o.scales), cli.words(o.seeds)))
+    for word in [word for word in cli.words(o.arms) if "@" in word]:
+        is_in_grid = any(is_at(word.partition("@")[2], *point) for point in points)
+        problems.add(not is_in_grid, f"--arms {word}: no such SCALE or SCALE-sSEED in this grid")
+    asked = problems.attempt(evaluate.selected, o.benchmarks) or []
+    has_rows = o.ccsd or re.search("--(ccsd|data-dir)", o.evaluate)
+    if o.action == "run" and "c_code_summarization" in asked and not has_rows:
+        problems.append(f"--benchmarks {o.benchmarks}: c_code_summarization is {items.CCSD}")
+    is_paired = "same-sampling" in cli.words(o.controls) and not o.teacher
+    problems.add(is_paired, "--controls same-sampling: needs the --teacher that generates pairs")
+    most = torch.cuda.device_count() if o.action == "run" else o.gpus
+    problems.add(o.gpus > most, f"--gpus {o.gpus}: torch sees {most} here; pass --gpus {most}")
+    for name, taken in SET_BY_THE_GRID.items():
+        try:
+            flags = {word.partition("=")[0] for word in shlex.split(getattr(o, name))}
+        except ValueError as error:
+            problems.append(f"--{name} {getattr(o, name)}: {error}")
+            continue
+        wrong = ", ".join(sorted(flags & set(taken)))
+        problems.add(wrong, f"--{name}: {wrong} is set by the grid; see study.py --help")
+    return problems
 
 
-def grid(o: Options) -> list[Cell]:
-    """Every cell, in the order of the options; a control that changes nothing adds none."""
-    found = []
-    for (corpus, data), control, scale, word, seed in itertools.product(
-        pairs_of(o).items(), ("", *words(o.controls)), words(o.scales), words(o.arms),
-        dict.fromkeys(str(int(seed)) for seed in words(o.seeds)),
-    ):  # fmt: skip
-        spec, _, place = word.partition("@")
-        if not is_at(place, scale, seed):
-            continue
-        arm, format, ratio = parse_arm(spec)
-        rates = SCALES[scale].lr
-        more = CONTROLS[control].get(format, "") if control else ""
-        more = more.format(**rates, same=f"{data}-same-sampling")
-        if control and (not more or more == f"--lr {rates.get(format)}"):
-            continue
+def corpora(o: Options) -> dict[str, str]:
+    """{corpus: its pairs, or the prompts for a teacher}."""
+    published = {name: corpus.data for name, corpus in CORPORA.items()}
+    words = [word.partition("=") for word in cli.words(o.corpora)]
+    return {name: source or published.get(name, name) for name, _, source in words}
+
+
+def grid(o: Options) -> list[Trial]:
+    """Every trial, in the order of the options; a control that changes nothing adds none."""
+    trials = {}  # by name: an arm spelled twice is one
+    seeds = dict.fromkeys(str(int(seed)) for seed in cli.words(o.seeds))
+    axes = (["", *cli.words(o.controls)], cli.words(o.scales), cli.words(o.arms), seeds)
+    for (corpus, data), control, scale, word, seed in itertools.product(corpora(o).items(), *axes):
+        pure, mixture, rho, place = re.fullmatch(ARM, word).groups()
+        arm_format, ratio = pure or mixture, [f"{float(rho):g}"] if rho else []
+        arm = "-".join([arm_format, *ratio])
+        data = f"{o.out}/pairs/{corpus}" if o.teacher else data
+        rates, same = SCALES[scale].lr, f"{data}-same-sampling"
+        change = CONTROLS.get(control, {}).get(arm_format, "").format(**rates, same=same)
+        is_idle = control and change in ("", f"--lr {rates.get(arm_format)}")
         name = f"{corpus}/{scale}-{arm}{'-' * bool(control)}{control}-s{seed}"
-        if o.only and not any(fnmatch.fnmatch(name, pattern) for pattern in words(o.only)):
+        is_chosen = any(fnmatch.fnmatch(name, pattern) for pattern in cli.words(o.only or "*"))
+        if is_idle or not is_chosen or not is_at(place, scale, seed):
             continue
         folder = f"{o.out}/{name}"
-        learns = ["--scale", scale, "--format", format, "--data", data, "--seed", seed]
-        learns += ["--ratio", ratio] if ratio else []
-        learns += ["--out", folder, "--show", "0", *shlex.split(o.train), *shlex.split(more)]
-        asks = [folder, "--benchmarks", o.benchmarks, *(["--ccsd", o.ccsd] if o.ccsd else [])]
-        asks += shlex.split(o.evaluate)
-        found.append(Cell(name, corpus, scale, arm, control, folder, tuple(learns), tuple(asks)))
-    return list({cell.name: cell for cell in found}.values())  # an arm spelled twice is one
+        recipe = ["--scale", scale, "--format", arm_format, "--data", data, "--seed", seed]
+        recipe += ["--ratio", *ratio] if ratio else []
+        recipe += ["--out", folder, "--show", "0", *shlex.split(f"{o.train} {change}")]
+        questions = [folder, "--benchmarks", o.benchmarks, *(["--ccsd", o.ccsd] if o.ccsd else [])]
+        questions += shlex.split(o.evaluate)
+        evaluation, _ = cli.parse(evaluate.Options, questions, evaluate.__doc__)
+        commands = (("train", *recipe), ("evaluate", *questions))
+        trials[name] = Trial(name, corpus, arm, control, commands, *train.parse(recipe), evaluation)
+    return list(trials.values())
 
 
-def generations(o: Options) -> dict[str, tuple[str, ...]]:
-    """{folder of pairs: arguments of generate.py}, in a study that makes its pairs."""
-    found = {}
-    for word in words(o.corpora) if o.teacher else ():
-        name, _, prompts = word.partition("=")
-        folder = f"{o.out}/pairs/{name}"
-        common = ("--teacher", o.teacher, "--prompts", prompts, *shlex.split(o.generate))
-        found[folder] = (*common, "--out", folder)
-        if "same-sampling" in words(o.controls):
-            found[f"{folder}-same-sampling"] = (
-                *common, "--same-sampling", "--out", f"{folder}-same-sampling",
-            )  # fmt: skip
-    return found
+def generations(o: Options) -> list[workers.Job]:
+    """The jobs that generate pairs, named by their folders, in a study with a teacher."""
+    is_paired, jobs = "same-sampling" in cli.words(o.controls), []
+    for corpus, prompts in corpora(o).items() if o.teacher else ():
+        for suffix in ("", "-same-sampling") if is_paired else ("",):
+            folder = f"{o.out}/pairs/{corpus}{suffix}"
+            command = ("generate", "--teacher", o.teacher, "--prompts", prompts, "--out", folder)
+            command += (*shlex.split(o.generate), *(["--same-sampling"] if suffix else []))
+            log = Path(o.out, "logs", f"{corpus}{suffix}-pairs.log")
+            jobs.append(workers.Job(folder, (command,), o.gpus or o.cores, log))
+    return jobs
 
 
-# ---- what is to be done ------------------------------------------------------------------------
-
-
-def costs_of(o: Options, grid: list[Cell]) -> tuple[dict[Cell, Cost], dict[Cell, str]]:
-    """What each cell costs; what is wrong with those whose pairs or options are."""
-    costs, wrong = {}, {}
-    for cell in grid:
-        try:
-            costs[cell] = cells.cost_of(o, cell)
-        except hub.UserError as error:
-            wrong[cell] = " ".join(str(error).split())
-    return costs, wrong
-
-
-def commands(o: Options, cell: Cell, devices: int) -> list[tuple[str, ...]]:
-    """What makes a cell: train.py, which ends at once if it has finished, then evaluate.py."""
-    engines = ("--data-parallel", str(devices)) if o.gpus and devices > 1 else ()
-    return [("train", *cell.train), ("evaluate", *cell.evaluate, *engines)]
+def job_of(o: Options, trial: Trial) -> workers.Job:
+    """train.py, which ends at once if it has finished, then evaluate.py."""
+    log = Path(o.out, "logs", f"{trial.name}.log")
+    return workers.Job(trial.name, trial.commands, trial.cost.devices, log)
 
 
 # ---- run: all that is left to do --------------------------------------------------------------
 
 
-def make_pairs(o: Options, costs: dict, wrong: dict):
-    """The teacher's part. Where it fails, the cells that need its pairs are wrong."""
-    jobs = []
-    for folder, arguments in generations(o).items():
-        log = Path(o.out, "logs", f"{Path(folder).name}-pairs.log")
-        jobs.append(workers.Job(folder, (("generate", *arguments),), o.gpus or o.cores, log))
-    for outcome in workers.run(jobs, o.cores, o.gpus):
-        print(f"{outcome.job.name}: {outcome.problem or 'made'}", flush=True)
-        for cell in [c for c in costs if c.learns[0].data == outcome.job.name]:
-            if outcome.problem:
-                wrong[cell] = f"its pairs: {outcome.problem}"
+def generate_pairs(o: Options, trials: list[Trial]):
+    """Runs the teacher. Where it fails, so do the trials that need its pairs."""
+    for job in workers.run(generations(o), o.cores, o.gpus):
+        print(f"{job.name}: {job.problem or 'done'}", flush=True)
+        for trial in [t for t in trials if job.problem and t.training.data == job.name]:
+            trial.problem = f"its pairs: {job.problem}"
 
 
-def run(o: Options, grid: list[Cell], costs: dict, wrong: dict) -> int:
-    """Makes the pairs, then every cell that is not done, the costliest first; then the report."""
+def run(o: Options, trials: list[Trial]) -> int:
+    """Runs every trial that is not done, the costliest first; then the report."""
     started = time.monotonic()
-    make_pairs(o, costs, wrong)
-    states = {cell: cells.state_of(o, cell) for cell in grid}
-    by_name, jobs = {cell.name: cell for cell in grid}, []
-    for cell in sorted(costs, key=lambda cell: -sum(costs[cell].seconds)):
-        if states[cell] != "done" and cell not in wrong:
-            log, devices = Path(o.out, "logs", f"{cell.name}.log"), costs[cell].devices
-            jobs.append(workers.Job(cell.name, tuple(commands(o, cell, devices)), devices, log))
+    generate_pairs(o, trials)
+    states, jobs = {trial: state_of(o, trial) for trial in trials}, {}
+    left = [trial for trial in trials if not trial.problem and states[trial] != "done"]
+    for trial in sorted(left, key=lambda trial: -sum(trial.cost.seconds)):
+        jobs[job_of(o, trial)] = trial
 
     def begin(job) -> str:
-        cell = by_name[job.name]
-        if any(map(files.is_held, (Path(cell.folder), Path(cell.folder, "answers")))):
-            return ELSEWHERE
-        cells.set_aside(o, cell, states[cell])
-        cells.write_stamp(o, cell, "begun")
+        trial = jobs[job]
+        if any(map(files.is_held, (trial.folder, trial.folder / "answers"))):
+            return "elsewhere"
+        set_aside(o, trial, states[trial])
+        write_stamp(o, trial, "begun")
         return ""
 
-    finished = len(grid) - len(jobs) - len(wrong)
-    for outcome in workers.run(jobs, o.cores, o.gpus, begin):
-        cell, finished = by_name[outcome.job.name], finished + 1
-        how = "FAILED" if outcome.problem else overview.clock(outcome.seconds)
-        if outcome.problem == ELSEWHERE:
-            how = "elsewhere"  # whoever works on it stamps it
+    count = sum(state == "done" for state in states.values())
+    for job in workers.run(list(jobs), o.cores, o.gpus, begin):
+        trial, count = jobs[job], count + 1
+        result = "FAILED" if job.problem else overview.clock(job.seconds)
+        if job.problem == "elsewhere":  # another process works on it, and stamps it
+            result = job.problem
+        elif job.problem:
+            write_stamp(o, trial, "failed", job.problem)
         else:
-            cells.write_stamp(o, cell, "failed" if outcome.problem else "done", outcome.problem)
-        if not outcome.problem:  # the model is whole: what it took to resume is not needed
-            shutil.rmtree(Path(cell.folder, "checkpoints"), ignore_errors=True)
-            if states[cell] == "to do":
-                note_time(o, cell, costs[cell], outcome.seconds)
-        left = overview.eta(o, costs)
-        print(f"[{finished:>3}/{len(grid)}] {cell.name:38} {how:>9}, {left} left", flush=True)
+            is_whole = states[trial] == "to do"  # nothing was done before
+            write_stamp(o, trial, "done", seconds=job.seconds if is_whole else None)
+            shutil.rmtree(trial.folder / "checkpoints", ignore_errors=True)
+        remaining = overview.time_left(o, trials)
+        line = f"[{count:>3}/{len(trials)}] {trial.name:38} {result:>9}, {remaining} left"
+        print(line, flush=True)
     print(f"in all {overview.clock(time.monotonic() - started)}\n")
-    return show(o, grid, wrong)
+    return report(o, trials)
 
 
-def note_time(o: Options, cell: Cell, cost: Cost, seconds: float):
-    """times.jsonl: what differs from run to run, apart from what must not."""
-    line = {"cell": cell.name, "seconds": seconds, "planned": sum(cost.seconds), "at": time.time()}
-    with open(Path(o.out, "times.jsonl"), "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def show(o: Options, grid: list[Cell], wrong: dict) -> int:
-    """pareto.py on the cells that are done; the others are named, there and here."""
-    flags, folders, failed = Flags(), [], {}
-    for cell in grid:
-        state = "failed" if cell in wrong else cells.state_of(o, cell)
-        if state == "done":
-            folders.append(cell.folder)
-        elif state == "failed":
-            failed[cell.name] = wrong.get(cell) or cells.read_stamp(o, cell)["problem"]
-            flags.add(cell.name, f"failed: {failed[cell.name]}", "left out")
-        else:
-            flags.add(cell.name, f"not done: {state}", "left out")
-    if folders and (code := pareto.main([*folders, "--out", f"{o.out}/report"], flags)):
-        return code
-    if folders:
-        print(f"\n{overview.results(o, grid)}\n\nfigure: {o.out}/report/frontier-train.png")
+def report(o: Options, trials: list[Trial]) -> int:
+    """Compares the trials that are done; the others are flagged, failed ones listed at the end."""
+    states, flags = {trial: state_of(o, trial) for trial in trials}, Flags()
+    for trial, state in states.items():
+        if state != "done":
+            problem = (
+                f"failed: {problem_of(o, trial)}" if state == "failed" else f"not done: {state}"
+            )
+            flags.add(trial.name, problem, "left out")
+    if done := [str(trial.folder) for trial in trials if states[trial] == "done"]:
+        tables = pareto.compare(pareto.Options(runs=done, out=f"{o.out}/report"), flags)
+        print(f"\n{overview.results(trials, tables)}\n")
+        print(f"figure: {o.out}/report/frontier-train.png")
     else:
-        text = overview.states(o, grid)
-        print(f"error: no run of {o.out} is done with these options: {text}", file=sys.stderr)
-    for name, problem in failed.items():
-        print(f"FAILED {name}: {problem}\n  its log: {o.out}/logs/{name}.log")
-    return int(bool(failed) or not folders)
+        counts = overview.counts(states.values())
+        print(f"error: no trial of {o.out} is done with these options: {counts}", file=sys.stderr)
+    for line in overview.failures(o, trials):
+        print(line)
+    return int("failed" in states.values() or not done)
 
 
 # ---- python study.py --------------------------------------------------------------------------
 
 
 def parse(arguments: list[str] | None) -> Options:
-    """--train, --evaluate and --generate take what follows, even one word that looks like a flag;
-    what a preset passes on stays, and comes first."""
-    given, joined = list(sys.argv[1:] if arguments is None else arguments), []
-    while given:
-        word = given.pop(0)
-        is_passed_on = word.startswith("--") and word[2:] in OF_THE_GRID and given
-        joined.append(f"{word}={given.pop(0)}" if is_passed_on else word)
+    """The options. --train, --evaluate and --generate take the next word even if it looks like a
+    flag, and add to what the preset passes on."""
+    words = iter(sys.argv[1:] if arguments is None else arguments)
+    passed_on = list(map(cli.flag, SET_BY_THE_GRID))
+    joined = [f"{word}={next(words, '')}" if word in passed_on else word for word in words]
 
     def layers(given):
         preset = PRESETS.get(given.get("preset", "toy"), {})
-        for name in OF_THE_GRID:
-            if name in given:
-                given[name] = f"{preset.get(name, '')} {given[name]}".strip()
+        for name in SET_BY_THE_GRID.keys() & given.keys():
+            given[name] = f"{preset.get(name, '')} {given[name]}".strip()
         return {"preset": preset}
 
-    o, _ = cli.parse(Options, joined, __doc__, layers, positional="action")
+    o, _ = cli.parse(Options, joined, __doc__, layers)
     o.out = str(Path(o.out or f"runs/study-{o.preset}").expanduser())
-    is_linux = hasattr(os, "sched_getaffinity")
-    o.cores = o.cores or (len(os.sched_getaffinity(0)) if is_linux else os.cpu_count())
+    available = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0)
+    o.cores = o.cores or len(available)
     return o
 
 
-def is_agreed() -> bool:
-    if not sys.stdin.isatty():
-        print("error: nothing was started; pass --yes to start without asking", file=sys.stderr)
-        return False
-    try:
-        return input("\nStart? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
+def print_commands(o: Options, trials: list[Trial]) -> int:
+    """One line a job, as one would type it."""
+    for job in [*generations(o), *(job_of(o, trial) for trial in trials if trial.cost)]:
+        typed = [workers.typed(command, o.gpus and job.devices) for command in job.commands]
+        print(" && ".join(map(shlex.join, typed)))
+    for line in overview.failures(o, trials):
+        print(line, file=sys.stderr)
+    return 0
 
 
+@cli.run
 def main(arguments: list[str] | None = None) -> int:
     o = parse(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are told
-    try:
-        if problems := check(o):
-            raise hub.UserError("\n".join(problems))
-        if not (cell_grid := grid(o)):
-            raise hub.UserError(f"--only {o.only}: no run has such a name; plan --commands has all")
-        if problems := evaluate.check_options(cell_grid[0].asks):
-            raise hub.UserError("\n".join(problems))
-        costs, wrong = costs_of(o, cell_grid)
-        if not costs:
-            raise hub.UserError("\n".join(dict.fromkeys(wrong.values())))
-        if o.action == "report":
-            return show(o, cell_grid, wrong)
-        if o.action == "status":
-            print(overview.status(o, cell_grid, costs, wrong))
-            return 0
-        if o.action == "plan" and o.commands:
-            for arguments in generations(o).values():
-                print(shlex.join(workers.typed("generate", arguments)))
-            for cell, cost in costs.items():
-                made = (workers.typed(c[0], c[1:], o.gpus and cost.devices)
-                        for c in commands(o, cell, cost.devices))  # fmt: skip
-                print(" && ".join(shlex.join(command) for command in made))
-            for cell, problem in wrong.items():
-                print(f"{cell.name} cannot run: {problem}", file=sys.stderr)
-            return 0
-        print(overview.plan(o, cell_grid, costs, wrong), flush=True)
-        if o.action == "plan":
-            return 0
-        if not o.yes and not is_agreed():
-            return 2
-        mine = f"working-{zlib.crc32(o.only.encode()):08x}"  # others may work on other --only
-        with files.exclusive(Path(o.out, mine)):
-            return run(o, cell_grid, costs, wrong)
-    except hub.UserError as error:
-        return cli.fail(error)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from what is saved", file=sys.stderr)
-        return 130
-    except OSError as error:  # a full disk, say
-        print(f"error: {error}; the same command goes on from what is saved", file=sys.stderr)
-        return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that jobs are terminated, too
+    check(o).raise_any()
+    if not (trials := grid(o)):
+        raise hub.UserError(f"--only {o.only}: no trial has such a name; plan --commands lists all")
+    cli.Problems(evaluate.check_options(trials[0].evaluation)).raise_any()
+    for trial in trials:
+        try:
+            trial.cost = cost_of(o, trial)
+        except hub.UserError as error:
+            trial.problem = " ".join(str(error).split())
+    if all(trial.problem for trial in trials):
+        raise hub.UserError("\n".join(dict.fromkeys(trial.problem for trial in trials)))
+
+    if o.action == "report":
+        return report(o, trials)
+    if o.action == "plan" and o.commands:
+        return print_commands(o, trials)
+    show = overview.status if o.action == "status" else overview.plan
+    print(show(o, trials), flush=True)
+    if o.action != "run":
+        return 0
+    if not o.yes:
+        print("\nStart? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise hub.UserError("nothing was started; pass --yes to start without asking")
+    # one process for each --only: several nodes may share a study
+    with files.exclusive(Path(o.out, f"working-{zlib.crc32(o.only.encode()):08x}")):
+        return run(o, trials)
 
 
 if __name__ == "__main__":

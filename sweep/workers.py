@@ -1,4 +1,4 @@
-"""Jobs side by side, each in a process with cores or GPUs of its own; a failure stops no other.
+"""Runs jobs in parallel, each in a process with its own cores or GPUs; a failure stops no other.
 
     for outcome in workers.run(jobs, cores=2): ...
 
@@ -21,62 +21,59 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 
-from common import files
+import torch
+
+from common.files import ROOT
 
 SCRIPTS = ("generate", "train", "evaluate")
-TORCHRUN = "torch.distributed.run"
-PATIENCE = 120  # seconds for a job that is told to end to save what it has
+PATIENCE = 120  # seconds that a terminated job has to save its state
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Job:
     name: str
     commands: tuple[tuple[str, ...], ...]  # (script, argument, ...) one after the other
     devices: int  # cores or GPUs
     log: Path
+    # of a job that has ended
+    problem: str = ""  # "" if every command succeeded
+    seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Outcome:
-    job: Job
-    problem: str  # "" if every command ended well
-    seconds: float
-
-
-def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Outcome]:
+def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Job]:
     """Runs the jobs in order of the list, as many at once as there are devices for.
 
-    begin(job): called right before it starts; what it returns, if anything, is why it must not.
-    Yields how each ended, as they do. Ctrl-C and SIGTERM are passed on to the jobs, which save what
-    they have; if this process is killed they end at once, as if killed too.
+    begin(job): called right before a job starts; returns why it must not start, or "".
+    Yields the jobs as they end. Ctrl-C and SIGTERM are passed on to the jobs, which save their
+    state; if this process is killed, the jobs end at once.
     """
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, (str(files.ROOT), os.getenv("PYTHONPATH")))
-    )
+    path = filter(None, (str(ROOT), os.getenv("PYTHONPATH")))
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)  # the server ignores a preload that fails
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not outlive a fork
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(SCRIPTS))
-    free, waiting, running = list(range(gpus or cores)), list(jobs), {}
+    idle, waiting, running = list(range(gpus or cores)), list(jobs), {}
     try:
         while waiting or running:
             for job in list(waiting):
-                if job.devices > len(free):
+                if job.devices > len(idle):
                     continue
-                if problem := begin(job):
-                    waiting.remove(job)
-                    yield Outcome(job, problem, 0.0)
-                    continue
-                mine = [free.pop(0) for _ in range(job.devices)]
-                process = context.Process(target=work, args=(job, mine if gpus else None))
-                process.start()
                 waiting.remove(job)
-                running[process.sentinel] = (process, job, mine, time.monotonic())
+                job.problem = begin(job)
+                if job.problem:
+                    yield job
+                    continue
+                devices, idle = idle[: job.devices], idle[job.devices :]
+                process = context.Process(target=work, args=(job, devices if gpus else None))
+                process.start()
+                running[process.sentinel] = (process, job, devices, time.monotonic())
             for sentinel in connection.wait(list(running)) if running else ():
-                process, job, mine, started = running.pop(sentinel)
+                process, job, devices, started = running.pop(sentinel)
                 process.join()
-                free = sorted([*free, *mine])
-                problem = why(job, process.exitcode) if process.exitcode else ""
-                yield Outcome(job, problem, time.monotonic() - started)
+                idle = sorted([*idle, *devices])
+                job.problem = why(job, process.exitcode) if process.exitcode else ""
+                job.seconds = time.monotonic() - started
+                yield job
     finally:
         for process, *_ in running.values():
             process.terminate()
@@ -88,24 +85,32 @@ def run(jobs: list[Job], cores=0, gpus=0, begin=lambda job: "") -> Iterator[Outc
 def why(job: Job, code: int) -> str:
     """The last error in a job's log, or how it ended."""
     try:
-        lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        log = job.log.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         return f"{job.log}: {error.strerror}"
-    begun = max([i for i, line in enumerate(lines) if line.startswith("$ ")], default=0)
-    errors = [line for line in lines[begun:] if line.startswith("error: ")]
-    if errors:
+    lines = [line for line in log[log.rfind("\n$ ") + 1 :].splitlines() if line.strip()]
+    if errors := [line for line in lines if line.startswith("error: ")]:
         return errors[-1].removeprefix("error: ")
     if code < 0:
-        hint = ", out of memory?" if -code == signal.SIGKILL else ""
+        hint = ", out of memory?" * (-code == signal.SIGKILL)
         return f"ended by {signal.Signals(-code).name}{hint}"
-    return next((line for line in reversed(lines[begun:]) if line.strip()), f"exit code {code}")
+    return lines[-1] if lines else f"exit code {code}"
 
 
-def typed(script: str, arguments, gpus: int = 0) -> list[str]:
-    """A command as one would type it; with more than one GPU, training is torchrun's."""
+def typed(command, gpus: int = 0, python=("python",), torchrun=("torchrun",), folder=""):
+    """A command as one would type it: on several GPUs under torchrun, or with an engine on each."""
+    script, *arguments = command
     if script == "train" and gpus > 1:
-        return ["torchrun", "--standalone", f"--nproc_per_node={gpus}", "train.py", *arguments]
-    return ["python", f"{script}.py", *arguments]
+        python = [*torchrun, "--standalone", f"--nproc_per_node={gpus}"]
+    if script == "evaluate" and gpus > 1:
+        arguments += ["--data-parallel", str(gpus)]
+    return [*python, f"{folder}{script}.py", *arguments]
+
+
+def executable(command, gpus: int) -> list[str]:
+    """The same with this interpreter and the script's path."""
+    python = [sys.executable]
+    return typed(command, gpus, python, [*python, "-m", "torch.distributed.run"], f"{ROOT}/")
 
 
 # ---- in the job's process ---------------------------------------------------------------------
@@ -118,21 +123,24 @@ def work(job: Job, gpus: list[int] | None):
     os.dup2(log, 1)
     os.dup2(log, 2)
     children, stopped = [], []
-    if gpus is not None:  # on the CPU the scripts see to it themselves
 
-        def stop(*_):
-            stopped.append(True)
-            for child in children:
-                child.terminate()
+    def stop(*_):
+        stopped.append(True)
+        for child in children:
+            child.terminate()
 
+    if gpus is not None:  # on the CPU the scripts handle SIGTERM themselves
         signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=follow, args=(children,), daemon=True).start()
-    for script, *arguments in job.commands:
-        print("$", shlex.join(typed(script, arguments, len(gpus or ()))), flush=True)
+    for command in job.commands:
+        print("$", shlex.join(typed(command, len(gpus or ()))), flush=True)
         if gpus is None:
-            code = call(script, arguments, job.devices)
+            torch.set_num_threads(job.devices)
+            code = importlib.import_module(command[0]).main(list(command[1:]))
         else:
-            code = spawn(script, arguments, gpus, children)
+            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
+            children.append(subprocess.Popen(executable(command, len(gpus)), env=environment))
+            code = children[-1].wait()
         sys.stdout.flush()
         if code or stopped:
             sys.exit(code or 128 + signal.SIGTERM)
@@ -141,27 +149,8 @@ def work(job: Job, gpus: list[int] | None):
 def follow(children: list):
     """Ends this process when the one that started it has ended, however it did."""
     connection.wait([multiprocessing.parent_process().sentinel])
-    for child in children:
-        child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        for child in children:
+        for child in children:  # all but the last have ended
+            child.terminate()
             child.wait(PATIENCE)
     os._exit(1)
-
-
-def call(script: str, arguments: list[str], threads: int) -> int:
-    import torch
-
-    torch.set_num_threads(threads)
-    return importlib.import_module(script).main(arguments)
-
-
-def spawn(script: str, arguments: list[str], gpus: list[int], children: list) -> int:
-    programs = {"python": [sys.executable], "torchrun": [sys.executable, "-m", TORCHRUN]}
-    paths = {f"{script}.py": str(files.ROOT / f"{script}.py")}
-    program, *rest = typed(script, arguments, len(gpus))
-    command = [*programs[program], *(paths.get(word, word) for word in rest)]
-    seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
-    child = subprocess.Popen(command, env={**os.environ, **seen})
-    children.append(child)
-    return child.wait()

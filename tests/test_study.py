@@ -21,8 +21,8 @@ from common import files
 from config import CORPORA, SCALES
 from data import toy
 from data.benchmarks import ITEMS, STUDY
-from sweep import trials as cells
-from sweep import workers
+from sweep import trials, workers
+from sweep.cost import cost_of, fits
 
 TINY = ("--scales", "toy-xs,toy-s", "--arms", "ift,reasoning,mixed-0.5@toy-xs", "--seeds", "0")
 SHORT = ("--train", "--samples 64 --val 16 --max-len 256", "--evaluate", "--limit 4 --max-new 24")
@@ -79,7 +79,7 @@ def test_presets_are_the_grids_they_say():
     assert sizes["lr-matched"] == sizes["same-sampling"] == 2 * 4
     assert sizes["token-matched"] == sizes["flops-matched"] == 4 + 2
     assert sizes["sample-mean"] == sizes["seeds"] == 12
-    names = [cell.name for cell in grid("--preset", "paper")]
+    names = [trial.name for trial in grid("--preset", "paper")]
     assert len(set(names)) == 80 and "math/14b-sequential-0.75-s0" in names
 
 
@@ -121,8 +121,8 @@ def test_the_papers_plan_takes_seconds_and_agrees_with_flops_to_the_digit(paper)
 
 def test_a_run_of_the_plan_costs_what_flops_py_prints():
     o = study.parse(["plan", "--preset", "paper"])
-    [cell] = [cell for cell in study.grid(o) if cell.name == "math/3b-reasoning-s0"]
-    cost = cells.cost_of(o, cell)
+    [trial] = [trial for trial in study.grid(o) if trial.name == "math/3b-reasoning-s0"]
+    cost = cost_of(o, trial)
     asked = sum(ITEMS[name] for name in STUDY)
     arguments = ["--scale", "3b", "--format", "reasoning", "--corpus", "math", "--asked", asked]
     command = [sys.executable, "flops.py", *map(str, arguments)]
@@ -153,21 +153,21 @@ def test_all_that_is_shown_fits_80_columns(paper, undisturbed):
 def test_larger_students_get_the_gpus_they_need():
     o = study.parse(["plan", "--preset", "paper"])
     found = {}
-    for cell in study.grid(o):
-        if cell.name.startswith("general/") and cell.arm == "ift":
-            found[cell.scale] = cells.cost_of(o, cell)
+    for trial in study.grid(o):
+        if trial.name.startswith("general/") and trial.arm == "ift":
+            found[trial.training.scale] = cost_of(o, trial)
     assert [found[s].devices for s in ("0.5b", "1.5b", "3b", "7b", "14b")] == [1, 1, 1, 4, 8]
-    assert all(cells.fits(o, cost.memory) for cost in found.values())
+    assert all(fits(o, cost.memory) for cost in found.values())
     small = study.parse(["plan", "--preset", "paper", "--gpus", "1", "--gpu", "RTX 4090"])
-    [cell] = [c for c in study.grid(small) if c.name == "general/7b-ift-s0"]
-    assert not cells.fits(small, cells.cost_of(small, cell).memory)
+    [trial] = [c for c in study.grid(small) if c.name == "general/7b-ift-s0"]
+    assert not fits(small, cost_of(small, trial).memory)
 
 
 def test_the_plan_of_pairs_on_disk_is_what_the_run_then_counts(undisturbed):
     o = study.parse(list(map(str, tiny(undisturbed.folder))))
-    for cell in study.grid(o):
-        summary = json.loads(Path(cell.folder, "summary.json").read_text())
-        cost = cells.cost_of(o, cell)
+    for trial in study.grid(o):
+        summary = json.loads(Path(trial.folder, "summary.json").read_text())
+        cost = cost_of(o, trial)
         assert cost.train == summary["train_flops"] and not cost.is_estimate
         assert (cost.samples, cost.tokens) == (summary["samples"], summary["tokens"])
 
@@ -176,7 +176,7 @@ def test_pairs_on_disk_for_a_base_from_the_hub_are_counted_by_their_bytes(tmp_pa
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(row) + "\n" for row in toy.rows(50)))
     o = study.parse(["plan", "--corpora", f"mine={pairs}", "--scales", "0.5b", "--arms", "ift"])
-    cost = cells.cost_of(o, study.grid(o)[0])
+    cost = cost_of(o, study.grid(o)[0])
     assert cost.samples == 50 and cost.is_estimate
     text = sum(len(row["prompt"]) + len(row["ift"]) for row in toy.rows(50))
     assert abs(cost.tokens - text / 4) < 100
@@ -184,7 +184,7 @@ def test_pairs_on_disk_for_a_base_from_the_hub_are_counted_by_their_bytes(tmp_pa
 
 def test_controls_add_runs_only_where_they_change_something():
     base = ("--scales", "0.5b,toy-m", "--arms", "ift,reasoning,mixed-0.25", "--seeds", "0")
-    more = {c: [cell.name for cell in grid(*base, "--controls", c) if cell.control]
+    more = {c: [trial.name for trial in grid(*base, "--controls", c) if trial.control]
             for c in study.CONTROLS if c != "same-sampling"}  # fmt: skip
     names = [f"toy/{scale}-{arm}" for scale in ("0.5b", "toy-m")
              for arm in ("ift", "reasoning", "mixed-0.25")]  # fmt: skip
@@ -194,8 +194,8 @@ def test_controls_add_runs_only_where_they_change_something():
     rates = SCALES["toy-m"].lr
     differ = rates["ift"] != rates["reasoning"]
     assert any("toy-m" in name for name in more["lr-matched"]) == differ
-    [cell] = grid(*base, "--controls", "lr-matched", "--only", "toy/0.5b-ift-lr*")
-    assert cell.learns[0].lr == SCALES["0.5b"].lr["reasoning"]
+    [trial] = grid(*base, "--controls", "lr-matched", "--only", "toy/0.5b-ift-lr*")
+    assert trial.training.lr == SCALES["0.5b"].lr["reasoning"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_controls_add_runs_only_where_they_change_something():
         (["plan", "--only", "nothing"], "--only nothing"),
         (["plan", "--train", "--samples '1"], "--train"),
         (["plan", "--train", "--seed 7 --out=x", "--corpora", "a=b,a=c", "--evaluate", "--out y"],
-         "--train: --out, --seed is set|--evaluate: --out is set|a name of its own"),
+         "--train: --out, --seed is set|--evaluate: --out is set|the same name"),
         (["plan", "--evaluate", "--limit 0"], "--limit 0"),
         (["plan", "--train", "--ratio 3"], "--ratio"),
     ],
@@ -262,26 +262,25 @@ def test_a_finished_study_runs_nothing_again(undisturbed):
     assert before == {file: file.stat().st_mtime_ns for file in undisturbed.folder.glob("toy/*/*")}
 
 
-def test_a_report_of_one_run_and_a_torn_line_of_times(undisturbed, tmp_path, capsys):
+def test_a_report_of_one_run(undisturbed, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(undisturbed.folder, out)
-    (out / "times.jsonl").open("a").write('{"cell": "toy')
     arguments = list(map(str, tiny(out)[1:]))
     assert study.main(["status", *arguments]) == 0 and "5 of 5 done" in capsys.readouterr().out
     assert study.main(["report", *arguments, "--only", "toy/toy-s-ift-s0"]) == 0
     assert re.search(r"^toy-s +\d+\.\d\*$", capsys.readouterr().out, re.MULTILINE)
     assert study.main(["report", *arguments, "--train", "--samples 32"]) == 1
-    assert "5 train anew" in capsys.readouterr().err
+    assert "5 to retrain" in capsys.readouterr().err
 
 
 def test_what_is_set_aside_has_a_place_whatever_was_tidied_away(tmp_path):
     o = study.parse(["plan", "--out", str(tmp_path)])
-    cell = study.grid(o)[0]
+    trial = study.grid(o)[0]
     for number in range(4):
-        folder = Path(cell.folder)
+        folder = Path(trial.folder)
         folder.mkdir(parents=True)
         (folder / "made").write_text(str(number))
-        cells.set_aside(o, cell, cells.CHANGED["train"])
+        trials.set_aside(o, trial, trials.CHANGED["train"])
         if number == 2:
             shutil.rmtree(tmp_path / "replaced/toy" / f"{folder.name}.1")
     kept = sorted(file.read_text() for file in tmp_path.glob("replaced/toy/*/made"))
@@ -348,7 +347,7 @@ def test_a_corrupt_pairs_file_fails_its_own_run_and_is_named(tmp_path):
     assert "bad/toy-xs-ift-s0: failed" in report and "bad.jsonl:51" in report
     assert len(list(out.glob("good/*/summary.json"))) == 2
     status = run("status", *arguments[1:])
-    assert "failed: bad/toy-xs-ift-s0" in status.out and "2 of 3 done" in status.out
+    assert "FAILED bad/toy-xs-ift-s0" in status.out and "2 of 3 done" in status.out
     bad.write_text("".join(lines))  # mended: only that one is run
     again = run(*arguments)
     assert again.returncode == 0, again.out + again.err
@@ -369,7 +368,7 @@ def test_one_changed_option_reruns_only_the_runs_it_touches(undisturbed, tmp_pat
     out = tmp_path / "out"
     shutil.copytree(undisturbed.folder, out)
     for stamp in out.glob(
-        "cells/*/*.json"
+        "trials/*/*.json"
     ):  # copied: their folder is another now, not their recipe
         assert str(undisturbed.folder) not in stamp.read_text()
 
@@ -401,21 +400,52 @@ def test_one_changed_option_reruns_only_the_runs_it_touches(undisturbed, tmp_pat
 
     # another learning rate in config.py: the runs of that scale alone
     o = study.parse(list(map(str, tiny(out, "--evaluate", "--limit 6 --max-new 20"))))
-    assert {cells.state_of(o, cell) for cell in study.grid(o)} == {"done"}
+    assert {trials.state_of(o, trial) for trial in study.grid(o)} == {"done"}
     student = SCALES["toy-s"]
     rates = {**student.lr, "ift": 0.5}
     monkeypatch.setitem(SCALES, "toy-s", type(student)(student.base, rates, student.config))
-    states = {cell.name: cells.state_of(o, cell) for cell in study.grid(o)}
-    assert states.pop("toy/toy-s-ift-s0") == states.pop("toy/toy-s-reasoning-s0") == "train anew"
+    states = {trial.name: trials.state_of(o, trial) for trial in study.grid(o)}
+    assert states.pop("toy/toy-s-ift-s0") == states.pop("toy/toy-s-reasoning-s0") == "to retrain"
     assert set(states.values()) == {"done"}
     monkeypatch.undo()
 
     # another option of train.py: all of them, and what was there is kept aside
     samples = "--samples 32 --val 16 --max-len 256"
     done = run(*tiny(out, "--train", samples, "--only", "toy/toy-xs-ift-s0"))
-    assert done.returncode == 0 and "1 train anew" in done.out
+    assert done.returncode == 0 and "1 to retrain" in done.out
     assert changed(trained, "config.json") == {"toy-xs-ift-s0"}
     assert (out / "replaced/toy/toy-xs-ift-s0.1/summary.json").is_file()
+
+
+def test_a_job_on_cores_starts_with_the_scripts_imported(tmp_path):
+    (tmp_path / "probe.py").write_text(
+        "import sys\n\n\n"
+        "def main(arguments):\n"
+        "    print([name for name in arguments if name in sys.modules])\n"
+    )
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "sys.path.append(sys.argv[1])\n"
+        "from sweep import workers\n"
+        "command = ('probe', *workers.SCRIPTS, 'torch', 'no_such_module')\n"
+        "assert not {*workers.SCRIPTS} & {*sys.modules}\n"
+        "jobs = [workers.Job('probe', (command,), 1, Path('log'))]\n"
+        "assert [job.problem for job in workers.run(jobs, cores=1)] == ['']\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, "-c", code, str(ROOT)]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=200)
+    log = (tmp_path / "log").read_text()
+    assert log.splitlines()[-1] == str([*workers.SCRIPTS, "torch"])
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize("script", workers.SCRIPTS)
+def test_commands_on_gpus_run_files_that_exist(script, gpus):
+    command = workers.executable((script, "--out", "run"), gpus)
+    [file] = [word for word in command if word.endswith(".py")]
+    assert Path(file).is_file() and Path(file).is_absolute() and command[0] == sys.executable
 
 
 @pytest.mark.slow
@@ -425,7 +455,7 @@ def test_on_more_than_one_device_training_is_torchruns(tmp_path):
               "--device", "cpu", "--out", str(out), "--show", "0")  # fmt: skip
     job = workers.Job("two", (learns,), 2, tmp_path / "two.log")
     wrong = workers.Job("wrong", (("train", "--scale", "none"),), 1, tmp_path / "wrong.log")
-    outcomes = {o.job.name: o.problem for o in workers.run([job, wrong], gpus=3)}
+    outcomes = {job.name: job.problem for job in workers.run([job, wrong], gpus=3)}
     log = (tmp_path / "two.log").read_text()
     assert outcomes["two"] == "" and "torchrun --standalone --nproc_per_node=2" in log
     assert "2 rank(s)" in log and (out / "summary.json").is_file()
