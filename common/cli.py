@@ -156,6 +156,7 @@ def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda gi
     return options, origin
 
 
+@functools.cache
 def documented(options_class) -> dict[str, tuple[str, str]]:
     """{field: (the comment above its group, the comment at its line's end)}, from the source."""
     found, group, name = {}, "options", ""
