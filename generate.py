@@ -122,29 +122,9 @@ def prepare(o: Options) -> Job:
         "seed": o.seed,
         "prompts": {"source": o.prompts, "sha256": digest.hexdigest()},
     }
-    problems.attempt(check_folder, Path(o.out), record)
+    problems += files.other_contents(o.out, "pairs", record)
     problems.raise_any()
     return Job(o, teacher, config, prompts, bad + len(too_long), sampling, record)
-
-
-def check_folder(folder: Path, record: dict):
-    """Raises UserError where --out holds anything else than the pairs of this record."""
-    try:
-        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        has_config = "config.json" in names
-        before = dict(json.loads((folder / "config.json").read_text("utf-8"))) if has_config else {}
-    except OSError as error:
-        raise hub.UserError(f"--out {folder}: {error.strerror}; choose a folder") from error
-    except (ValueError, TypeError):  # no JSON object
-        before = {}
-    if not before and any(not name.endswith(".tmp") for name in names):
-        raise hub.UserError(f"--out {folder}: holds other files; choose a new folder")
-    here = json.loads(json.dumps(record))
-    changed = [key for key in here if before.get(key) != here[key]]
-    if before and changed:
-        head = f"--out {folder}: holds other pairs; pass their options, or another --out"
-        lines = [f"  {key}: {before.get(key)} there, {here[key]} here" for key in changed]
-        raise hub.UserError("\n".join([head, *lines]))
 
 
 # ---- answers -----------------------------------------------------------------------------------

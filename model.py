@@ -115,13 +115,10 @@ class Transformer(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.model = nn.ModuleDict(
-            {
-                "embed_tokens": nn.Embedding(config.vocab_size, config.hidden_size),
-                "layers": nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers)),
-                "norm": RMSNorm(config.hidden_size, config.rms_norm_eps),
-            }
-        )
+        self.model = nn.ModuleDict()
+        self.model["embed_tokens"] = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.model["layers"] = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.model["norm"] = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.head_in_file = not config.tie_word_embeddings  # some tied files repeat the head
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -143,13 +140,7 @@ class Transformer(nn.Module):
             x = block(x, rope, context)
         return self.model.norm(x)
 
-    def forward(
-        self,
-        ids: Tensor,
-        cu_seqlens: Tensor,
-        targets: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, ids: Tensor, cu_seqlens: Tensor, targets=None, weights=None) -> Tensor:
         """One packed row: logits [T, V], or with targets the sum of its tokens' losses (fp32).
 
         ids [T] int64; cu_seqlens [N+1] int32, the documents' bounds from 0 to T; targets [T] int64,

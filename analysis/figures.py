@@ -17,15 +17,9 @@ from analysis.tables import select
 from config import ANSWERS
 
 LOOK = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "axes.titlesize": 9.5,
-    "savefig.dpi": 160,
-}
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.alpha": 0.25, "legend.frameon": False, "axes.titlesize": 9.5, "savefig.dpi": 160,
+}  # fmt: skip
 STYLE = {  # format: colour, marker, line
     "ift": ("#0072B2", "o", "-"),
     "reasoning": ("#D55E00", "s", "-"),

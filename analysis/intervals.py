@@ -139,24 +139,13 @@ def mean_of(families: dict[str, Comparison], arms: list[Arm], flags: Flags) -> l
     for name in common:
         labels = [arm.label for arm in families[name].arms]
         parts.append((families[name], [labels.index(arm.label) for arm in whole]))
-    costs = {
-        kind: np.mean([c.costs[kind][at] for c, at in parts], axis=0)
-        for kind in ("train", "inference")
-    }
-    return [
-        Comparison(
-            name="all",
-            arms=whole,
-            by_run=[
-                np.mean([c.by_run[at[i]] for c, at in parts], axis=0) for i in range(len(whole))
-            ],
-            item_draws=np.mean([c.item_draws[:, at] for c, at in parts], axis=0),
-            costs=costs,
-            groups=tuple(group for c, _ in parts for group in c.groups),
-            items=sum(c.items for c, _ in parts),
-            level="family",
-        )
-    ]
+    kinds = ("train", "inference")
+    costs = {kind: np.mean([c.costs[kind][at] for c, at in parts], axis=0) for kind in kinds}
+    item_draws = np.mean([c.item_draws[:, at] for c, at in parts], axis=0)
+    places = range(len(whole))
+    by_run = [np.mean([c.by_run[at[i]] for c, at in parts], axis=0) for i in places]
+    groups, items = tuple(g for c, _ in parts for g in c.groups), sum(c.items for c, _ in parts)
+    return [Comparison("all", whole, by_run, item_draws, costs, groups, items, "family")]
 
 
 def compare_on(
@@ -186,19 +175,12 @@ def compare_on(
         flags.add(where, problem, "left out where inference is a cost")
     ends = np.cumsum([len(arm.runs) for arm in kept])
     seeds = [slice(end - len(arm.runs), end) for arm, end in zip(kept, ends, strict=True)]
-    return Comparison(
-        name=name,
-        arms=kept,
-        by_run=[accuracy[s] for s in seeds],
-        item_draws=np.stack([item_draws[:, s].mean(1) for s in seeds], axis=1),
-        costs={
-            "train": np.array([mean_or_nan([r.train[method] for r in arm.runs]) for arm in kept]),
-            "inference": np.array([inference[s].mean() for s in seeds]),
-        },
-        groups=(tuple(benchmarks),),
-        items=sum(max(run.scores[b].n for run in runs) for b in benchmarks),
-        level=level,
-    )
+    train = np.array([mean_or_nan([r.train[method] for r in arm.runs]) for arm in kept])
+    costs = {"train": train, "inference": np.array([inference[s].mean() for s in seeds])}
+    by_run = [accuracy[s] for s in seeds]
+    item_draws = np.stack([item_draws[:, s].mean(1) for s in seeds], axis=1)
+    items = sum(max(run.scores[b].n for run in runs) for b in benchmarks)
+    return Comparison(name, kept, by_run, item_draws, costs, (tuple(benchmarks),), items, level)
 
 
 # ---- draws ----------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Files and folders that appear whole or not at all; folders that one process holds at a time."""
 
 import fcntl
+import json
 import os
 import shutil
+import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -37,6 +39,32 @@ def replace_folder(beside: Path, folder: Path):
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     sync(folder.parent)
+
+
+def other_contents(out: str, kind: str, record: dict, facts=dict) -> list[str]:
+    """Why the folder --out cannot take what config.json `record` describes, `kind` ("a run"): it
+    cannot be written, holds other files, or has a config.json of other facts(record)."""
+    folder = existing = Path(out)
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(dir=existing, suffix=".tmp"):
+            names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        config = folder / "config.json"
+        text = config.read_text(encoding="utf-8") if config.name in names else ""
+    except OSError as error:
+        return [f"--out {out}: cannot write in {existing} ({error.strerror}); choose another"]
+    if not text:
+        is_foreign = any(not name.endswith(".tmp") for name in names)
+        return [f"--out {out}: holds other files; choose a new folder"] if is_foreign else []
+    here = facts(json.loads(json.dumps(record)))
+    try:
+        there = facts(json.loads(text))
+    except (ValueError, TypeError, KeyError):
+        return [f"--out {out}: its config.json is not of {kind}; choose a new folder"]
+    changed = [name for name in sorted(here) if there.get(name) != here[name]]
+    lines = [f"  {name}: {there.get(name)} there, {here[name]} here" for name in changed]
+    head = f"--out {out}: holds {kind} with other options; pass those, or another --out"
+    return ["\n".join([head, *lines])] if changed else []
 
 
 # ---- one process at a time ---------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The result of a study as one panel: accuracy against training FLOPs, the mean over families.
 
-    python docs/result.py runs/study-toy-full/report     # writes docs/study.png, prints the table
+    python docs/result.py runs/study-toy-full/report     # writes docs/study.png
 
 Reads points.csv and frontier.csv of a report on one corpus. Bars are 95 % intervals; those of the
 mixes are left out.
@@ -38,8 +38,8 @@ def read_arms(folder: Path) -> list[dict]:
         arm = {name: 100 * float(row[name]) for name in ("accuracy", "low", "high")}
         billions = float(row["parameters_b"])
         size = f"{billions:.3g}B" if billions > 0.01 else f"{1e6 * billions:.0f}k"
-        arm |= dict(scale=row["scale"], size=size, format=row["format"])
-        arm |= dict(rho=float(row["ratio"]), flops=float(row["train_flops_exact"]))
+        arm |= dict(size=size, format=row["format"], rho=float(row["ratio"]))
+        arm["flops"] = float(row["train_flops_exact"])
         arms.append(arm | dict(is_best=row["arm"] in best))
     return sorted(arms, key=lambda arm: arm["flops"])
 
@@ -77,23 +77,6 @@ def draw(axes, arms: list[dict]):
             label(axes, arm, text, (9, -2), "left")
 
 
-def table(arms: list[dict]) -> list[str]:
-    """Lines of a Markdown table, format x size, in percent; bold on the frontier."""
-    sizes = {arm["scale"]: arm["size"] for arm in arms if arm["format"] == "ift"}
-    cells = {(arm["format"], arm["rho"], arm["scale"]): arm for arm in arms}
-    head = " | ".join(f"{scale} ({size})" for scale, size in sizes.items())
-    lines = [f"| accuracy, % | {head} |", "|---" * (1 + len(sizes)) + "|"]
-    rows = sorted({key[:2] for key in cells}, key=lambda key: (list(STYLE).index(key[0]), key[1]))
-    for kind, rho in rows:
-        values = []
-        for arm in (cells.get((kind, rho, scale)) for scale in sizes):
-            mark = "**" if arm and arm["is_best"] else ""
-            values.append(f"{mark}{arm['accuracy']:.0f}{mark}" if arm else "")
-        name = STYLE[kind][3] + (f", rho {rho:g}" if 0 < rho < 1 else "")
-        lines.append(f"| {name} | {' | '.join(values)} |")
-    return lines
-
-
 def main():
     arms = read_arms(Path(sys.argv[1]))
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
@@ -106,7 +89,6 @@ def main():
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     figure.savefig(Path(__file__).with_name("study.png"), dpi=200)
-    print("\n".join(table(arms)))
 
 
 if __name__ == "__main__":

@@ -83,19 +83,8 @@ def room_for(request: Request, context: int) -> int:
 def sampling_fields(request: Request, context: int) -> dict:
     """The fields of vLLM's SamplingParams, and of its server's JSON, that shape an answer: all of
     them, so that no default of a model or a server applies."""
-    s = request.sampling
-    return {
-        "n": 1,
-        "temperature": s.temperature,
-        "top_p": s.top_p,
-        "top_k": s.top_k,
-        "min_p": s.min_p,
-        "seed": request.seed,
-        "max_tokens": room_for(request, context),
-        "stop": list(s.stop),
-        "stop_token_ids": list(s.stop_ids),
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "repetition_penalty": 1.0,
-        "skip_special_tokens": True,
-    }
+    s, fields = request.sampling, {"n": 1, "seed": request.seed, "skip_special_tokens": True}
+    fields |= {name: getattr(s, name) for name in ("temperature", "top_p", "top_k", "min_p")}
+    fields |= {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0}
+    fields |= {"stop": list(s.stop), "stop_token_ids": list(s.stop_ids)}
+    return fields | {"max_tokens": room_for(request, context)}

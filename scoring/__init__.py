@@ -99,13 +99,7 @@ def by_instructions(benchmark, item, text) -> Score:
 
 
 SCORERS = {
-    "choice": by_choice,
-    "latex": by_latex,
-    "number": by_number,
-    "words": by_words,
-    "yes_no": by_yes_no,
-    "squad": by_span,
-    "coqa": by_span,
-    "summary": by_summary,
+    "choice": by_choice, "latex": by_latex, "number": by_number, "words": by_words,
+    "yes_no": by_yes_no, "squad": by_span, "coqa": by_span, "summary": by_summary,
     "ifeval": by_instructions,
-}
+}  # fmt: skip

@@ -466,7 +466,7 @@ def test_a_data_id_without_a_network_says_how_to_pass_a_folder(base, cache, tmp_
 def test_a_folder_with_other_files_is_not_taken_for_a_run(cache, tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("my only copy")
     err = mistakes([*TOY, "--cache", cache, "--out", tmp_path], capsys)
-    assert "holds files that are no run" in err
+    assert "holds other files" in err
 
 
 def test_nan_stops_the_run_names_the_sample_and_keeps_the_checkpoint(base, cache, tmp_path, capsys):

@@ -4,8 +4,6 @@ Mistakes are reported all at once, one line each, with what to type instead.
 """
 
 import dataclasses
-import json
-import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 
 import flops
 import model as models
-from common import cli, hub, parallel
+from common import cli, files, hub, parallel
 from config import SCALES, Config
 from data import toy
 from data.chat import Chat, load_tokenizer
@@ -57,7 +55,7 @@ class Setup:
 def prepare(o, origin: dict) -> Setup:
     """Reads and checks everything but the weights; hub.UserError lists every mistake."""
     problems = check_options(o, origin)
-    problems += check_folder(o, {"options": dataclasses.asdict(o)})
+    problems += files.other_contents(o.out, "a run", {"options": dataclasses.asdict(o)}, learned)
     config, chat, settings = read_base(o, problems)
     if not problems:
         pairs = problems.attempt(load_pairs, o.data, chat, o.cache)
@@ -87,7 +85,7 @@ def prepare(o, origin: dict) -> Setup:
         f"{ranks} ranks for {most} samples a step: --nproc_per_node={most} is the most of use, or"
         " raise --batch",
     )
-    problems += check_folder(o, record)
+    problems += files.other_contents(o.out, "a run", record, learned)
     problems.raise_any()
     if o.init != "scratch":
         hub.fetch(o.init, files=(*hub.TOKENIZER_FILES, *hub.WEIGHT_FILES))  # before ranks meet
@@ -122,33 +120,10 @@ def check_options(o, origin: dict) -> cli.Problems:
     return problems
 
 
-def check_folder(o, record: dict) -> list[str]:
-    """Why --out cannot be written, or how the run in it differs from this one in what it learns."""
-    folder = existing = Path(o.out)
-    try:
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryDirectory(dir=existing, suffix=".tmp"):
-            names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    except OSError as error:
-        return [f"--out {o.out}: cannot write in {existing} ({error.strerror}); choose another"]
-    if "config.json" not in names:
-        is_foreign = any(not name.endswith(".tmp") for name in names)
-        message = f"--out {o.out}: holds files that are no run; choose a new folder"
-        return [message] if is_foreign else []
-    here = json.loads(json.dumps(record))
-    try:
-        there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        there = {part: there[part] for part in ("options", "model", "data")}
-    except (ValueError, KeyError):
-        return [f"--out {o.out}: its config.json is not of a run; choose a new folder"]
-    changed = [
-        f"  {name}: {there[part].get(name)} there, {here[part].get(name)} here"
-        for part in there
-        for name in sorted({*there[part], *here.get(part, {})} - MACHINE_OPTIONS)
-        if part in here and there[part].get(name) != here[part].get(name)
-    ]
-    head = f"--out {o.out}: holds another run; pass its options, or another --out"
-    return ["\n".join([head, *changed])] if changed else []
+def learned(record: dict) -> dict:
+    """What a run's config.json says of what it learns: all that must be the same to resume it."""
+    options = {k: v for k, v in record["options"].items() if k not in MACHINE_OPTIONS}
+    return options | record.get("model", {}) | record.get("data", {})
 
 
 def read_base(o, problems: cli.Problems) -> tuple[Config, Chat, dict]:
