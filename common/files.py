@@ -13,14 +13,14 @@ from common.hub import UserError
 ROOT = Path(__file__).resolve().parents[1]  # of this code
 LOCK = "lock.tmp"  # in a run folder
 
-# ---- whole or not at all: written beside, fsynced, renamed -------------------------------------
+# ---- whole or not at all: written elsewhere, fsynced, renamed -------------------------------------
 
 
 def write_atomic(path: Path, text: str):
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text, encoding="utf-8")
-    sync(beside)
-    beside.replace(path)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    sync(unfinished)
+    unfinished.replace(path)
 
 
 def sync(path: Path):
@@ -31,13 +31,13 @@ def sync(path: Path):
         os.close(descriptor)
 
 
-def replace_folder(beside: Path, folder: Path):
-    """Puts the finished folder `beside` in the place of `folder`."""
-    for file in beside.iterdir():
+def replace_folder(unfinished: Path, folder: Path):
+    """Puts the finished folder `unfinished` in the place of `folder`."""
+    for file in unfinished.iterdir():
         sync(file)
-    sync(beside)
+    sync(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    unfinished.rename(folder)
     sync(folder.parent)
 
 

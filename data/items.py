@@ -106,7 +106,7 @@ def demonstrations(name: str, shots: int, items: list[Item], data_dir: str = "")
 
 
 def chosen(name: str, row: dict, demos: list[dict], shots: int) -> list[dict]:
-    """The demonstrations of one item: the first ones, of its own subject where that is known."""
+    """The demonstrations of one item: the first ones, of its subject where that is known."""
     alike = BENCHMARKS[name].alike
     same = [demo for demo in demos if not alike or demo.get(alike) == row.get(alike)]
     return (same or demos)[:shots]

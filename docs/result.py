@@ -49,7 +49,7 @@ def xy(arms: list[dict]) -> tuple[list[float], list[float]]:
 
 
 def label(axes, arm: dict, text: str, shift: tuple[float, float], side: str, size=9.5, **style):
-    """Text beside an arm's point, shifted by points to the right and up."""
+    """Text next to an arm's point, shifted by points to the right and up."""
     place = dict(xytext=shift, textcoords="offset points", ha=side, va="center")
     point, colour = (arm["flops"], arm["accuracy"]), STYLE[arm["format"]][0]
     axes.annotate(text, point, color=colour, size=size, **place, **style)

@@ -117,5 +117,5 @@ class Server:
                 break
         raise hub.UserError(
             f"--url {self.url}{path}: no answer after {attempt + 1} tries; the last: {problem}."
-            " Is the server up? The same command goes on from what is saved."
+            " Is the server up? The same command resumes from what is saved."
         )

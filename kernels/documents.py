@@ -14,7 +14,7 @@ class Documents:
     """The documents of a packed row of T tokens. N documents; made without a device-to-host copy.
 
     cu_seqlens: [N+1] int32, ascending from 0 to T; equal neighbours are empty documents. Kept
-    padded with T to a multiple of PAD, as torch.compile would compile anew for every N.
+    padded with T to a multiple of PAD, or torch.compile would compile again for every N.
     length: T (None: read from cu_seqlens, which waits for a GPU).
     similar: the reference pads documents of more than this share of the longest one to its length;
         1: none is padded, so that no bit of a document depends on its neighbours.

@@ -20,7 +20,7 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
 
 
-# Compiled for a vocabulary that is a multiple of 16 or not: else every logit is a load of its own.
+# Compiled for a vocabulary that is a multiple of 16 or not: or every logit is a separate load.
 @triton.jit(do_not_specialize_on_alignment=["Targets", "Weights"])
 def softmax_kernel(
     Logits, Targets, Weights, Losses, V, stride, WANT_GRADIENT: tl.constexpr, BLOCK: tl.constexpr

@@ -4,7 +4,6 @@ state = state_of(o, trial)     # o: study.Options
 """
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import evaluate
 import train
 from common import files, hub
 from config import SCALES
-from data import rows, toy
+from data import rows
 from data.benchmarks import TOY
 from sweep.cost import Cost, answer_count
 from training import setup
@@ -45,8 +44,6 @@ def identity(path: str | None):
     """Tells files apart without reading them: a Hub id, or paths, sizes, times; None for none."""
     if not path or path == "scratch" or hub.is_hub_id(path):
         return path or None
-    if path == "toy":
-        return hashlib.sha256(Path(toy.__file__).read_bytes()).hexdigest()
     root = Path(path).expanduser()
     members = [root] if root.is_file() else sorted(root.rglob("*"))
     return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in members if f.is_file()]
@@ -54,10 +51,8 @@ def identity(path: str | None):
 
 def pairs_identity(data: str):
     """The same for pairs; of a folder only the files that are read count, by name."""
-    if data == "toy" or hub.is_hub_id(data):
-        return identity(data)
     try:
-        return rows.data_files(data)[1]
+        return data if hub.is_hub_id(data) else rows.data_files(data)[1]
     except hub.UserError:
         return "missing"
 
@@ -71,7 +66,7 @@ def recipe(trial: Trial) -> dict:
     weights["model"] = dataclasses.asdict(student.config) if t.init == "scratch" else None
     answers = {name: getattr(e, name) for name in evaluate.ANSWER_OPTIONS}
     answers["rows"] = [identity(e.data_dir), identity(e.ccsd)]
-    answers["toy"] = identity("toy") if set(names) & set(TOY) else None
+    answers["toy"] = pairs_identity("toy") if set(names) & set(TOY) else None
     scores = {name: getattr(e, name) for name in ("limit", "samples", "judge")}
     stages = {"train": weights, "answers": answers, "scores": {**scores, "benchmarks": names}}
     return json.loads(json.dumps(stages))  # tuples are lists, as in a stamp
