@@ -13,7 +13,7 @@ from common.hub import UserError
 ROOT = Path(__file__).resolve().parents[1]  # of this code
 LOCK = "lock.tmp"  # in a run folder
 
-# ---- whole or not at all: written elsewhere, fsynced, renamed -------------------------------------
+# ---- whole or not at all: written elsewhere, fsynced, renamed ----------------------------------
 
 
 def write_atomic(path: Path, text: str):
