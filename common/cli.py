@@ -173,19 +173,23 @@ def documented(options_class) -> dict[str, tuple[str, str]]:
 
 def add_argument(group, field: dataclasses.Field, comment: str):
     kind, rule, _ = rule_of(field)
-    text = comment.replace("%", "%%")
-    if "default" not in comment and kind not in (bool, list):
+    choices = list(filter(None, rule.choices)) if isinstance(rule, OneOf) else []
+    if is_list := bool(choices and rule.several):
+        comment += f"; any of {', '.join(choices)}, joined by commas"
+    if "default" not in comment and field.default is not dataclasses.MISSING:
+        words_for = {None: "none", "": "none", True: "on", False: "off"}
+        is_number = kind in (int, float) and field.default is not None
+        default = field.default if is_number else words_for.get(field.default, field.default)
         is_required = field.default == "" and rule and rule.problem("", "")
-        value = "none" if field.default in (None, "") else field.default
-        text += " (required)" if is_required else f" (default: {value})"
-    how = {"default": argparse.SUPPRESS, "help": text}
+        comment += " (required)" if is_required else f" (default: {default})"
+    how = {"default": argparse.SUPPRESS, "help": comment.replace("%", "%%")}
     if kind is bool:
         how["action"] = argparse.BooleanOptionalAction
     else:
         how["type"] = functools.partial(convert, str if kind is list else kind)
         how["metavar"] = {int: "N", float: "X"}.get(kind, "TEXT")
-        if isinstance(rule, OneOf):
-            how["metavar"] = f"{{{','.join(filter(None, rule.choices))}}}"
+        if choices:
+            how["metavar"] = "A,B,.." if is_list else f"{{{','.join(choices)}}}"
     if "positional" in field.metadata:
         how |= {"nargs": "*" if kind is list else "?", "metavar": field.name.upper()}
         group.add_argument(field.name, **how)

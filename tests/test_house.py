@@ -1,6 +1,7 @@
 """The house: which room may import which, what stays free of torch, and that the map is true."""
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+from common import cli
 
 DOORS = ("generate", "train", "evaluate", "pareto")
 ROOMS = [  # an arrow points from a row to any row below it, or within a row
@@ -145,3 +148,11 @@ def test_the_readme_s_map_names_every_file_and_no_other():
     files = {f for f in files if (ROOT / f).stat().st_size and not f.startswith("bench/")}
     assert {f for f in files if not f.endswith("__init__.py")} <= mapped
     assert all((ROOT / f).is_file() for f in mapped)
+
+
+@pytest.mark.parametrize("script", ["study", *DOORS, "flops", "data.pairs", "data.toy"])
+def test_every_option_has_a_help_comment(script):
+    options = importlib.import_module(script).Options
+    comments = cli.documented(options)
+    assert list(comments) == [field.name for field in dataclasses.fields(options)]
+    assert [name for name, (_, comment) in comments.items() if not comment] == []
