@@ -52,7 +52,7 @@ class Options:
         "all"  # names and groups, with commas; hub: the 17 that are on it
     )
     data_dir: str | None = None  # folder of BENCHMARK.jsonl, rows as on the Hub (default: the Hub)
-    ccsd: str | None = None  # JSONL of c_code_summarization, which is not on the Hub
+    ccsd: str | None = None  # JSONL of c_code_summarization, not on the Hub: all needs it
     coqa: Literal["first", "last", "all"] = "first"  # turns asked of a story, with their history
     limit: cli.Positive | None = None  # items of each benchmark, a seeded sample (default: all)
     shots: cli.NonNegative = 0  # worked demonstrations, without chat markup: 3 for base models
@@ -60,7 +60,7 @@ class Options:
     seed: cli.NonNegative = 0  # seed of the sample of items, and of sampled answers
     out: str | None = None  # folder to write (default: the run folder, or runs/NAME)
     # how it answers
-    max_new: cli.Positive = 16384  # tokens of an answer at most; what the context leaves, if less
+    max_new: cli.Positive = 16384  # tokens of an answer at most (default: 16384, with --shots 2048)
     samples: cli.Positive = 1  # answers to each item
     temperature: cli.AtLeast0 = 0.0  # of sampling; 0: greedy
     top_p: Annotated[float, cli.Range(0, 1, is_open=True)] = 1.0  # probability mass sampled from
@@ -74,10 +74,10 @@ class Options:
     dtype: Literal["bf16", "fp32"] | None = (
         None  # of the weights (default: bf16 on a GPU, else fp32)
     )
-    batch: cli.Positive | None = None  # answers at a time (default: by engine)
+    batch: cli.Positive | None = None  # answers at a time (default: torch 16, vllm 256, server 64)
     tensor_parallel: cli.Positive = 1  # vllm: GPUs of an engine
     data_parallel: cli.Positive = 1  # vllm: engines
-    url: str | None = None  # server: of its OpenAI interface, like http://localhost:8000/v1
+    url: str | None = None  # server: its OpenAI interface, like http://localhost:8000/v1
     served_name: str | None = None  # server: the model's name there (default: MODEL)
     # scores
     rescore: bool = False  # score the answers on disk; reads no model

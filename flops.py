@@ -203,7 +203,7 @@ class Options:
     samples: Count | None = None  # pairs of answers (default: as many as the corpus has)
     prompt: Count | None = None  # mean tokens (default: the corpus's)
     answer: Count | None = None  # mean tokens (default: the corpus's, by format)
-    asked: Annotated[int, cli.Range(0, 10**12)] = 22_000  # answers in evaluation, all 18 benchmarks
+    asked: Annotated[int, cli.Range(0, 10**12)] = 22_000  # answers in evaluation, of the student
     # the machine
     gpu: Annotated[str, cli.OneOf(PEAK)] = "H100"  # a row of flops.GPUS
     mfu: Annotated[float, cli.Range(0, 1, is_open=True)] = 0.4  # model FLOPs utilisation, assumed

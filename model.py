@@ -104,8 +104,8 @@ class Block(nn.Module):
         return self.compute(x, rope, context)
 
     def compute(self, x: Tensor, rope: tuple[Tensor, Tensor], context) -> Tensor:
-        mixed = self.self_attn(self.input_layernorm(x), rope, context)
-        normalised, x = self.post_attention_layernorm(x, mixed)
+        attended = self.self_attn(self.input_layernorm(x), rope, context)
+        normalised, x = self.post_attention_layernorm(x, attended)
         return x + self.mlp(normalised)
 
 
@@ -151,9 +151,11 @@ class Transformer(nn.Module):
         x = self.hidden(ids, row.positions, itertools.repeat(row))
         if targets is None:
             return F.linear(x, self.head)
-        answer = (targets != -100).nonzero()[:, 0]
-        weights = None if weights is None else weights[answer]
-        return linear_cross_entropy(x[answer], self.head, targets[answer], weights)
+        answer_positions = (targets != -100).nonzero()[:, 0]
+        weights = None if weights is None else weights[answer_positions]
+        return linear_cross_entropy(
+            x[answer_positions], self.head, targets[answer_positions], weights
+        )
 
 
 def initialise(model: Transformer, seed: int) -> Transformer:
@@ -163,15 +165,15 @@ def initialise(model: Transformer, seed: int) -> Transformer:
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        rows = parallel.local_shard(parameter).detach()
+        local_rows = parallel.local_shard(parameter).detach()
         if name.endswith("norm.weight"):
-            rows.fill_(1)
+            local_rows.fill_(1)
         elif name.endswith("bias"):
-            rows.zero_()
+            local_rows.zero_()
         else:
             noise = torch.randn(parameter.shape, generator=generator)
             start, stop = parallel.shard_bounds(parameter)
-            rows.copy_(noise[start:stop] * model.config.hidden_size**-0.5)
+            local_rows.copy_(noise[start:stop] * model.config.hidden_size**-0.5)
     return model
 
 

@@ -91,8 +91,10 @@ class Options:
     # the grid: its lists are joined by commas
     corpora: str = "general"  # general, math, toy or NAME=PAIRS (default: by preset, or general)
     scales: Annotated[str, OneOf(SCALES, several=True)] = ""  # students (default: by preset)
-    arms: str = ""  # ift, reasoning, sequential-RHO, mixed-RHO, or ARM@SCALE (default: by preset)
-    seeds: str = "0"  # of data order and weights (default: by preset, or 0)
+    arms: str = (
+        ""  # ift, reasoning, sequential-RHO, mixed-RHO, ARM@SCALE[-sSEED] (default: by preset)
+    )
+    seeds: str = "0"  # whole numbers: of order and weights (default: by preset, or 0)
     controls: Annotated[str, OneOf(("", *CONTROLS), several=True)] = ""  # additional trials
     benchmarks: str = "all"  # as evaluate.py takes them (default: by preset, or all)
     only: str = ""  # names of trials, with *: "general/7b-*,*-s1" (default: all)

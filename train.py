@@ -48,42 +48,46 @@ class Options:
     ratio: Share = 0.25  # rho: share of the samples that answer with reasoning (sequential, mixed)
     data: str = "Scale-or-Reason/general-reasoning-ift-pairs"  # pairs: path, Hub id or toy
     init: str = ""  # weights: path, Hub id or scratch (default: the scale's base, config.SCALES)
-    tokenizer: str = ""  # path or Hub id (default: that of --init)
+    tokenizer: str = ""  # of the student: path or Hub id (default: that of --init)
     system: str = ""  # system prompt of every sample (default: none)
-    toggle: Literal["qwen3"] | None = None  # a teacher's: ift follows an empty think block
+    toggle: Literal["qwen3"] | None = None  # train a teacher: empty think block before ift
     skip_bad: bool = False  # leave bad rows out instead of stopping
     out: str = ""  # run folder (default: runs/SCALE-FORMAT[-RATIO]-sSEED)
-    seed: NonNegative = 0  # of the order, of who reasons, and of weights from scratch
+    seed: NonNegative = 0  # seed of the order, of who reasons, and of weights from scratch
     # how much
     samples: Positive | None = None  # the first N of the seeded order (default: all)
     epochs: Positive = 1  # times that the samples are seen, each in another order
     flops_budget: Above0 | None = None  # exact train FLOPs to spend on samples (default: no limit)
-    match: Literal["flops", "tokens"] | None = None  # as many samples as cost what all cost as ift
+    match: Literal["flops", "tokens"] | None = (
+        None  # samples worth all of ift in FLOPs or answer tokens
+    )
     max_len: Positive = 16384  # tokens of the longest sample kept (default: 16384, toy 2048)
     val: NonNegative = 256  # pairs held out, from the end of the seeded order
-    val_every: NonNegative = 0  # steps between validations (0: at the end only)
+    val_every: NonNegative = 0  # steps between validations (default: 0, at the end only)
     # the recipe
     batch: Positive = 32  # samples a step (default: 32, toy 16)
-    batch_tokens: Positive | None = None  # instead: as many samples as fit so many tokens
+    batch_tokens: Positive | None = None  # instead of --batch: samples of at most N tokens
     lr: Above0 | None = None  # peak learning rate (default: by scale and format, config.SCALES)
-    warmup: NonNegative | None = None  # steps (default: min(150, steps // 20))
-    decay: NonNegative | None = None  # steps (default: min(300, steps // 10))
+    warmup: NonNegative | None = None  # steps of linear warm-up (default: min(150, steps // 20))
+    decay: NonNegative | None = (
+        None  # last steps, to 10 % of the peak (default: min(300, steps // 10))
+    )
     loss_mean: Literal["token", "sample"] = "token"  # mean over a step's answer tokens, or samples
     restart: bool = False  # sequential: new schedule and moments for the reasoning part
     beta1: Share = 0.9  # AdamW's decay of the first moment
     beta2: Share = 0.95  # AdamW's decay of the second moment
-    weight_decay: AtLeast0 = 0.0  # AdamW's, times the learning rate
-    clip: Above0 = 1.0  # largest gradient norm
+    weight_decay: AtLeast0 = 0.0  # AdamW's, decoupled: a step shrinks weights by lr times this
+    clip: Above0 = 1.0  # largest gradient norm; larger gradients are scaled down to it
     # the machine: except for dtype, nothing changes what is learned (setup.MACHINE_OPTIONS)
-    device: Literal["cpu", "cuda"] | None = None  # (default: cuda if there is one)
-    dtype: Literal["bf16", "fp32"] | None = None  # of matmuls, export (default: bf16 on cuda)
-    row_tokens: Positive | None = None  # tokens of one forward (default: --max-len)
-    checkpointing: Literal["none", "full"] = "none"  # activations (default: none, full from 1.5b)
+    device: Literal["cpu", "cuda"] | None = None  # to train on (default: cuda if any)
+    dtype: Literal["bf16", "fp32"] | None = None  # matmuls, export (default: bf16 on cuda)
+    row_tokens: Positive | None = None  # tokens of a packed row, one forward (default: --max-len)
+    checkpointing: Literal["none", "full"] = "none"  # full: recompute (default: full from 1.5b)
     compile: bool = False  # torch.compile every block
     deterministic: bool = False  # bitwise repeatable on a GPU too, slower
     save_minutes: AtLeast0 = 15.0  # minutes between checkpoints
     cache: str = CACHE  # folder of tokenised pairs
-    show: NonNegative | None = None  # answers to print at the end (default: 0, toy 1)
+    show: NonNegative | None = None  # held-out prompts answered at the end (default: 0, toy 1)
     dry_run: bool = False  # print the plan and stop
 
 
@@ -94,8 +98,8 @@ def parse(arguments: list[str] | None) -> tuple[Options, dict]:
         by_scale, by_format = {}, {}
         if given.get("scale") in SCALES:
             by_scale["init"] = SCALES[given["scale"]].base
-            if SCALES[given["scale"]].config.hidden_size > 1000:
-                by_scale["checkpointing"] = "full"  # a row of 16k tokens would not fit 80 GB
+            if SCALES[given["scale"]].config.hidden_size > 1000:  # from 1.5b on
+                by_scale["checkpointing"] = "full"  # or a row of 16k tokens would not fit 80 GB
         if given.get("scale", "").startswith("toy"):
             by_scale |= {"data": "toy", "max_len": 2048, "batch": 16, "show": 1}
         if given.get("format") in ("ift", "reasoning"):
@@ -128,10 +132,10 @@ def rows_of(setup: Setup, step: Step, token_weights: list[float], device):
     for row in rows:
         documents = []
         for i in row:
-            sample, format = step.samples[i], formats[i]
-            switch = setup.switch if format == "ift" else setup.switch[:0]
+            sample, answer_format = step.samples[i], formats[i]
+            switch = setup.switch if answer_format == "ift" else setup.switch[:0]
             prompt = np.concatenate([setup.system, pairs.prompt(sample), switch])
-            documents.append((prompt, pairs.answer(sample, format), token_weights[i]))
+            documents.append((prompt, pairs.answer(sample, answer_format), token_weights[i]))
         packed = collate(documents, 128 if o.compile else 1)
         tensors = (packed.ids, packed.cu_seqlens, packed.targets, packed.weights)
         yield tuple(torch.from_numpy(x).to(device) for x in tensors)
@@ -142,7 +146,7 @@ def backward(setup: Setup, model: Transformer, step: Step, device) -> tuple[torc
 
     The loss is the mean over the step's N answer tokens, which every rank knows from the plan: each
     token weighs 1/N, or with --loss-mean sample 1/(samples x its answer's tokens). Gradients are
-    then summed over rows (by torch) and over ranks (by FSDP2, at every row), and never rescaled.
+    summed over rows (by torch) and over ranks (by FSDP2, at every row); only --clip rescales them.
     """
     answers = step.answer_lengths
     if setup.options.loss_mean == "token":
@@ -162,15 +166,17 @@ def backward(setup: Setup, model: Transformer, step: Step, device) -> tuple[torc
 def validate(setup: Setup, model: Transformer, device) -> dict[str, float]:
     """Loss per answer token on the held-out pairs, in every format the data has."""
     losses, val = {}, setup.plan.val
-    for format in setup.pairs.formats if len(val) else []:
+    for answer_format in setup.pairs.formats if len(val) else []:
         local_loss = 0.0
         for start in range(0, len(val), 32):
             samples = val[start : start + 32]
-            step = setup.plan.step(samples, np.full(len(samples), format == "reasoning"))
+            is_reasoning = np.full(len(samples), answer_format == "reasoning")
+            step = setup.plan.step(samples, is_reasoning)
             for row in rows_of(setup, step, [1.0] * len(samples), device):
                 local_loss += model(*row).item()
-        tokens = int(setup.pairs.answer_lengths[format][val].sum())
-        losses[format] = parallel.all_reduce_sum(local_loss, device=device)[0] / tokens
+        tokens = int(setup.pairs.answer_lengths[answer_format][val].sum())
+        loss = parallel.all_reduce_sum(local_loss, device=device)[0]
+        losses[answer_format] = loss / tokens
     if parallel.is_sharded(model):
         model.reshard()  # a forward without a backward leaves the root gathered
     return losses
@@ -204,9 +210,13 @@ def main(arguments: list[str] | None = None) -> int:
     setup = prepare(*parse(arguments))
     folder, is_first = Path(setup.options.out), parallel.rank() == 0
     if setup.options.dry_run or (folder / "summary.json").is_file():
-        finished = f"{folder} is finished: see {folder}/summary.json. Another --out trains again."
-        print(describe(setup) if setup.options.dry_run else finished) if is_first else None
+        text = f"{folder} is finished: see {folder}/summary.json. Another --out trains again."
+        if is_first:
+            print(describe(setup) if setup.options.dry_run else text)
         return 0
+    if setup.options.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     try:
         with files.exclusive(folder) if is_first else contextlib.nullcontext():
             return train(setup)
@@ -215,18 +225,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parallelize(model: Transformer, o: Options):
-    """Activation checkpointing, then compile, then FSDP2: each wraps what the one before made."""
+    """Activation checkpointing and torch.compile of every block, then FSDP2 around it.
+
+    A block that is recomputed runs its compiled forward again.
+    """
     if o.compile:
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # else it continues in eager mode
     for block in model.model.layers:
         block.recompute = o.checkpointing == "full"
         if o.compile:
             block.compute = torch.compile(block.compute, dynamic=True)
-    if is_sharded(o):
+    if needs_sharding(o):
         parallel.shard(model, o.dtype)
 
 
-def is_sharded(o: Options) -> bool:
+def needs_sharding(o: Options) -> bool:
     return parallel.world_size() > 1 or o.dtype == "bf16"
 
 
@@ -237,15 +250,15 @@ def train(setup: Setup) -> int:
     log(describe(setup))
 
     # ---- student and optimiser
-    device = parallel.start(o.device) if is_sharded(o) else torch.device(o.device)
-    if o.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    device = parallel.start(o.device) if needs_sharding(o) else torch.device(o.device)
     with torch.device("meta"):
         model = Transformer(setup.config)
     parallelize(model, o)
     model.to_empty(device=device)  # of a sharded model this rank's rows alone
-    initialise(model, o.seed) if o.init == "scratch" else load_weights(model, o.init)
+    if o.init == "scratch":
+        initialise(model, o.seed)
+    else:
+        load_weights(model, o.init)
     parameters = dict(model.named_parameters())
     assert all(p.dtype == torch.float32 for p in parameters.values())  # bf16 rounds lr 1e-5 away
     optimizer = torch.optim.AdamW(
@@ -286,7 +299,7 @@ def train(setup: Setup) -> int:
             optimizer.zero_grad()
 
             line = {"step": number, "loss": agreed["loss"], "lr": step.lr, "grad_norm": grad_norm}
-            line |= add_to(totals, plan.ledger(step))
+            line |= with_totals(plan.ledger(step), totals)
             seconds = time.monotonic() - started
             if o.val_every and number % o.val_every == 0:
                 line["val_loss"] = validate(setup, model, device)
@@ -324,8 +337,8 @@ def write_record(setup: Setup, folder: Path):
         files.write_atomic(folder / "dropped.txt", "".join(lines))
 
 
-def add_to(totals: dict, ledger: dict) -> dict:
-    """The ledger of a step, and the sums over all steps so far, as the fields of its line."""
+def with_totals(ledger: dict, totals: dict) -> dict:
+    """The ledger of a step, and the sums over all steps so far, to which it is added."""
     for key in totals:
         totals[key] += ledger[key]
     return ledger | {f"total_{key}": value for key, value in totals.items()}

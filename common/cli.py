@@ -134,20 +134,20 @@ def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda gi
     """
     fields, groups = {f.name: f for f in dataclasses.fields(options_class)}, {}
     names = [name.upper() for name, field in fields.items() if "positional" in field.metadata]
-    parser = argparse.ArgumentParser(
-        usage=" ".join(["%(prog)s", *names, "[options]"]),
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = " ".join(["%(prog)s", *names, "[options]"])
+    parser = argparse.ArgumentParser(usage=usage, description=doc, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     for name, (group, comment) in documented(options_class).items():
         if group not in groups:
             groups[group] = parser.add_argument_group(group)
         add_argument(groups[group], fields[name], comment)
     given = vars(parser.parse_args(arguments))
-    problems = [f"{flag(name)} {x.text}: {x}" for name, x in given.items() if isinstance(x, Unread)]
-    if problems:
-        raise UserError("\n".join(problems))
+    problems = Problems()
+    for name, text in given.items():
+        kind, _, _ = rule_of(fields[name])
+        if kind in (int, float):
+            given[name] = problems.attempt(number, kind, f"{flag(name)} {text}", text)
+    problems.raise_any()
     options, origin = options_class(), {}
     for layer, values in {**layers(given), "command line": given}.items():
         for name, value in values.items():
@@ -186,7 +186,6 @@ def add_argument(group, field: dataclasses.Field, comment: str):
     if kind is bool:
         how["action"] = argparse.BooleanOptionalAction
     else:
-        how["type"] = functools.partial(convert, str if kind is list else kind)
         how["metavar"] = {int: "N", float: "X"}.get(kind, "TEXT")
         if choices:
             how["metavar"] = "A,B,.." if is_list else f"{{{','.join(choices)}}}"
@@ -197,22 +196,11 @@ def add_argument(group, field: dataclasses.Field, comment: str):
         group.add_argument(flag(field.name), **how)
 
 
-@dataclass
-class Unread:
-    """The text of an option that is no number: reported together with others of its kind."""
-
-    text: str
-    kind: type
-
-    def __str__(self) -> str:
-        return "a whole number" if self.kind is int else "a number"
-
-
-def convert(kind: type, text: str):
+def number(kind: type, name: str, text: str) -> int | float:
     try:
         return kind(text)
-    except ValueError:
-        return Unread(text, kind)
+    except ValueError as error:
+        raise UserError(f"{name}: a {'whole number' if kind is int else 'number'}") from error
 
 
 def check(options) -> list[str]:

@@ -135,7 +135,8 @@ def toy_task(family: str, scorer: str) -> Benchmark:
 
 
 # A row: family, scorer, number of items, instruction, columns; then what differs from Benchmark's
-# defaults. A new benchmark needs no more than a row here, and a scorer that scoring.SCORERS has.
+# defaults. A new benchmark is a row here, with a scorer that scoring.SCORERS has, two rows of it in
+# tests/made.py, and another count in tests and docs.
 BENCHMARKS = {
     "winogrande": Benchmark(
         "general-mc", "choice", 1267, "Given a sentence with a blank (_) and two possible options,"

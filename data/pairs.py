@@ -42,7 +42,7 @@ class Options:
 
 
 class Pairs:
-    """Tokenised pairs, memory-mapped from a cache folder. n rows; format is "ift" or "reasoning".
+    """Tokenised pairs, memory-mapped from a cache folder. n rows, in both formats.
 
     tokens: uint32, all ids; bounds [n, 4] int64: where the prompt, the ift answer and the reasoning
     answer begin, and their end; where [n, 2]: file and line of each row. A prompt's ids end at
@@ -76,9 +76,9 @@ class Pairs:
         file, line = self.where[i]
         return f"{self.meta['files'][file]}:{line}"
 
-    def lengths(self, format: str) -> np.ndarray:
+    def lengths(self, answer_format: str) -> np.ndarray:
         """[n] tokens of prompt and answer together."""
-        return self.prompt_lengths + self.answer_lengths[format]
+        return self.prompt_lengths + self.answer_lengths[answer_format]
 
     def longest(self) -> np.ndarray:
         """[n] tokens with the longer answer: what --max-len is held against, in both arms alike."""
@@ -87,8 +87,8 @@ class Pairs:
     def prompt(self, i: int) -> np.ndarray:
         return self.tokens[self.bounds[i, 0] : self.bounds[i, 1]]
 
-    def answer(self, i: int, format: str) -> np.ndarray:
-        column = 1 + ANSWERS.index(format)
+    def answer(self, i: int, answer_format: str) -> np.ndarray:
+        column = 1 + ANSWERS.index(answer_format)
         return self.tokens[self.bounds[i, column] : self.bounds[i, column + 1]]
 
 

@@ -10,7 +10,7 @@ import csv
 import sys
 from pathlib import Path
 
-from idea import BAND, BLUE, GREY, INK, ORANGE
+from idea import BAND, BLUE, GREY, ORANGE
 from matplotlib import pyplot as plt
 
 # By format: colour, marker, its size, and what the first or last of its points is labelled.
@@ -20,7 +20,6 @@ STYLE = {
     "sequential": ("#009E73", "^", 7, "sequential"),
     "mixed": ("#CC79A7", "D", 6, "mixed"),
 }
-ROUND = dict(solid_capstyle="round", solid_joinstyle="round")
 
 
 def read(file: Path) -> list[dict]:
@@ -36,10 +35,8 @@ def read_arms(folder: Path) -> list[dict]:
     arms = []
     for row in read(folder / "points.csv"):
         arm = {name: 100 * float(row[name]) for name in ("accuracy", "low", "high")}
-        billions = float(row["parameters_b"])
-        size = f"{billions:.3g}B" if billions > 0.01 else f"{1e6 * billions:.0f}k"
-        arm |= dict(size=size, format=row["format"], rho=float(row["ratio"]))
-        arm["flops"] = float(row["train_flops_exact"])
+        arm |= dict(size=f"{1e6 * float(row['parameters_b']):.0f}k", rho=float(row["ratio"]))
+        arm |= dict(format=row["format"], flops=float(row["train_flops_exact"]))
         arms.append(arm | dict(is_best=row["arm"] in best))
     return sorted(arms, key=lambda arm: arm["flops"])
 
@@ -56,7 +53,8 @@ def label(axes, arm: dict, text: str, shift: tuple[float, float], side: str, siz
 
 
 def draw(axes, arms: list[dict]):
-    axes.plot(*xy([arm for arm in arms if arm["is_best"]]), color=BAND, lw=17, **ROUND)
+    best = [arm for arm in arms if arm["is_best"]]
+    axes.plot(*xy(best), color=BAND, lw=17, solid_capstyle="round")
     for kind, (colour, marker, size, name) in STYLE.items():
         curve = [arm for arm in arms if arm["format"] == kind]
         style = dict(color=colour, marker=marker, ms=size, mec="white", lw=1.8)
@@ -82,10 +80,8 @@ def main():
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
     draw(axes, arms)
     axes.set(xscale="log", xlim=(2.6e10, 1.9e13), ylim=(0, 100))
-    axes.set_xlabel("training FLOPs", color=GREY, size=11)
-    axes.set_ylabel("accuracy, mean of four tasks, %", color=GREY, size=11)
+    axes.set(xlabel="training FLOPs", ylabel="accuracy, mean of four tasks, %")
     axes.minorticks_off()
-    axes.tick_params(color=GREY, labelcolor=INK, labelsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     figure.savefig(Path(__file__).with_name("study.png"), dpi=200)

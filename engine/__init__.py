@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 
 from common import cli, hub
-from engine.decoder import Torch
+from engine.decoder import Decoder
 from engine.request import Completion, Request, Sampling, Settings
 from engine.server import Server
 from engine.vllm import VLLM
@@ -32,7 +32,7 @@ def load(kind: str, model: str, **settings):
         has_vllm = importlib.util.find_spec("vllm") and torch.cuda.is_available()
         kind = "vllm" if has_vllm else "torch"
 
-    engines = {"torch": Torch, "vllm": VLLM, "server": Server}
+    engines = {"torch": Decoder, "vllm": VLLM, "server": Server}
     if kind not in engines:
         raise hub.UserError(cli.not_one_of("--engine", kind, ["auto", *engines]))
     engine = engines[kind](model, Settings(**settings))

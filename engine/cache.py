@@ -2,7 +2,7 @@
 
     cache = Cache(model)
     cache.resize(slots=2, capacity=256)
-    model.hidden(ids, positions, cache.prefill(row, slots, lengths))   # whole prompts, side by side
+    model.hidden(ids, row.positions, cache.prefill(row, slots))        # whole prompts, packed
     model.hidden(ids, positions, cache.chunk(slot, start, stop))       # a later part of a long one
     model.hidden(ids, positions, cache.decode(positions))              # one token of every sequence
 
@@ -104,11 +104,13 @@ class Chunk:
             x[self.slot, None, :, : self.stop].to(q) for x in (self.layer.keys, self.layer.values)
         )
         is_first, gqa = self.start == 0, real.shape[1] != keys.shape[1]
-        mask = torch.arange(self.stop, device=q.device) <= positions[:, None]
-        mixed = F.scaled_dot_product_attention(
-            real, keys, values, None if is_first else mask, is_causal=is_first, enable_gqa=gqa
+        mask = None  # causal where there is nothing before it
+        if not is_first:
+            mask = torch.arange(self.stop, device=q.device) <= positions[:, None]
+        attended = F.scaled_dot_product_attention(
+            real, keys, values, mask, is_causal=is_first, enable_gqa=gqa
         )
-        return F.pad(mixed[0].transpose(0, 1), (0, 0, 0, 0, 0, len(q) - count))
+        return F.pad(attended[0].transpose(0, 1), (0, 0, 0, 0, 0, len(q) - count))
 
 
 @dataclass
@@ -125,9 +127,9 @@ class Decode:
         self.layer.store(self.slots, self.positions, k, v)
         n, reach = len(self.slots), self.mask.shape[-1]
         keys, values = (x[:n, :, :reach].to(q) for x in (self.layer.keys, self.layer.values))
-        shared = q[:n].unflatten(1, (keys.shape[1], -1))  # heads of one key: queries of one head
-        mixed = F.scaled_dot_product_attention(shared, keys, values, self.mask).flatten(1, 2)
-        return F.pad(mixed, (0, 0, 0, 0, 0, len(q) - n))
+        shared = q[:n].unflatten(1, (keys.shape[1], -1))  # heads of one key become queries
+        attended = F.scaled_dot_product_attention(shared, keys, values, self.mask).flatten(1, 2)
+        return F.pad(attended, (0, 0, 0, 0, 0, len(q) - n))
 
 
 def read_length(tokens: int) -> int:

@@ -13,7 +13,9 @@ from engine.cache import Cache, read_length
 from engine.request import Completion, Request, Settings, ids_in_use, room_for, text_of
 from engine.sampling import choose
 
-LEAST = 16  # rows of a matmul: with fewer, the CPU adds up a row in an order that depends on them
+MIN_ROWS = (
+    16  # rows of a matmul: with fewer, the CPU adds up a row in an order that depends on them
+)
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -25,7 +27,8 @@ class Sequence:
         self.tokens, self.start = list(request.prompt), len(request.prompt)
         self.longest = self.start + room_for(request, context)
         self.random, self.finish_reason = random.Random(request.seed), None
-        # a stop string of n bytes is in the last n tokens, or in some that began with half a letter
+        # a stop string of n bytes is in the last n tokens, or in some more that began with an
+        # incomplete UTF-8 character
         self.tail = max([len(stop.encode()) + 4 for stop in request.sampling.stop], default=0)
 
     def add(self, token: int):
@@ -47,7 +50,7 @@ class Sequence:
         return Completion(self.request.id, text, ids, self.finish_reason, self.start, len(ids))
 
 
-class Torch:
+class Decoder:
     """Continuous batching: a sequence that ends gives its slot to the next one at once.
 
     Where the KV cache runs out, the newest sequence is preempted and prefilled again later; a
@@ -141,8 +144,8 @@ class Torch:
             s.tokens[: self.prefill_tokens] if len(sequences) == 1 else s.tokens for s in sequences
         ]
         lengths = torch.tensor([len(part) for part in ids], device=self.device)
-        padded = [*lengths.tolist(), max(0, LEAST - int(lengths.sum()))]
-        bounds = torch.tensor([0, *padded], device=self.device).cumsum(0).int()
+        padding = max(0, MIN_ROWS - int(lengths.sum()))  # a document of its own
+        bounds = torch.tensor([0, *lengths.tolist(), padding], device=self.device).cumsum(0).int()
         row = models.PackedRow(bounds, int(bounds[-1]), similar=1.0)
         slots = torch.arange(first, first + len(ids), device=self.device)
         contexts = cache.prefill(row, slots.repeat_interleave(lengths))
@@ -181,10 +184,10 @@ class Torch:
                 sequences[i].add(token)
 
     def logits(self, x: Tensor) -> Tensor:
-        padded = F.pad(x, (0, 0, 0, max(0, LEAST - len(x))))
+        padded = F.pad(x, (0, 0, 0, max(0, MIN_ROWS - len(x))))
         return F.linear(padded, self.model.head)[: len(x), : self.ids_in_use].float()
 
     def padded(self, numbers) -> Tensor:
-        """int64 tensor of the numbers, and of zeros up to LEAST."""
+        """int64 tensor of the numbers, and of zeros up to MIN_ROWS."""
         numbers = list(numbers)
-        return torch.tensor(numbers + [0] * (LEAST - len(numbers)), device=self.device)
+        return torch.tensor(numbers + [0] * (MIN_ROWS - len(numbers)), device=self.device)

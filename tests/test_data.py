@@ -23,7 +23,7 @@ from data.chat import Chat, load_tokenizer
 from data.pairs import describe_pairs, load_pairs
 from data.rows import read, scan_pairs
 from training.pack import NO_LOSS, balance, collate, pack
-from training.plan import arrange, cut, make_plan, permutation, split, wsd
+from training.plan import arrange, make_plan, permutation, split, step_bounds, wsd
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -431,7 +431,7 @@ def test_a_matched_run_costs_what_ift_costs_on_all_rows(toy_pairs, match, count,
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=80), st.integers(1, 200))
 def test_batch_tokens_fills_steps_up_to_its_size(lengths, most):
-    bounds = cut(lengths, 32, most)
+    bounds = step_bounds(lengths, 32, most)
     steps = [lengths[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
     assert sum(steps, []) == lengths and all(steps)
     assert all(sum(step) <= most or len(step) == 1 for step in steps)

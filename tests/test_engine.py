@@ -142,7 +142,7 @@ def test_the_cache_stays_within_its_tokens_and_sequences_that_step_back_are_fini
     lively, prompts, monkeypatch
 ):
     sizes, popped = [], []
-    resize, preempt = cache.Cache.resize, decoder.Torch.preempt
+    resize, preempt = cache.Cache.resize, decoder.Decoder.preempt
 
     def recording(cache, slots, capacity):
         sizes.append(slots * capacity)
@@ -153,7 +153,7 @@ def test_the_cache_stays_within_its_tokens_and_sequences_that_step_back_are_fini
         popped.append(len(waiting))
 
     monkeypatch.setattr(cache.Cache, "resize", recording)
-    monkeypatch.setattr(decoder.Torch, "preempt", counting)
+    monkeypatch.setattr(decoder.Decoder, "preempt", counting)
     requests = [Request(str(i), p, Sampling(400), i) for i, p in enumerate(prompts[:20])]
     few = answers(lively, requests, cache_tokens=2048)
     assert max(sizes) <= 2048 and max(popped) > 1

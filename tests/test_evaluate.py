@@ -156,7 +156,7 @@ def test_base_models_get_demonstrations_and_stop_at_the_next_question(base, fold
             text = " So \\boxed{7}. Then \\boxed{1,200}."
             yield engine.Completion(r.id, text, [1], "stop", len(r.prompt), 1)
 
-    monkeypatch.setattr(decoder.Torch, "complete", complete)
+    monkeypatch.setattr(decoder.Decoder, "complete", complete)
     names = "gsm8k,ifeval,scibench"
     arguments = (base, "--data-dir", folder, "--benchmarks", names, "--shots", 1)
     assert run(*arguments, "--out", tmp_path / "out") == 0
@@ -212,14 +212,14 @@ def test_kill_9_loses_no_answer_and_doubles_none(student, tmp_path):
 
 def test_more_items_and_more_benchmarks_ask_only_what_is_missing(student, tmp_path, monkeypatch):
     out, asked = copy(student, tmp_path), []
-    complete = decoder.Torch.complete
+    complete = decoder.Decoder.complete
 
     def counted(self, requests):
         requests = list(requests)
         asked.append(len(requests))
         return complete(self, requests)
 
-    monkeypatch.setattr(decoder.Torch, "complete", counted)
+    monkeypatch.setattr(decoder.Decoder, "complete", counted)
     for names, limit in (("toy_sort", 4), ("toy_sort", 10), ("toy_sort,toy_add", 10)):
         assert run(out, "--benchmarks", names, "--limit", limit, "--max-new", 40) == 0
     assert asked == [4, 6, 10]

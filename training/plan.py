@@ -33,22 +33,22 @@ def split(pairs: Pairs, max_len: int, val: int, samples: int | None, seed: int):
     """
     fits = pairs.longest()[pairs.good] <= max_len
     kept, dropped = pairs.good[fits], pairs.good[~fits]
-    ranked = kept[permutation(len(kept), seed, 0)]
-    cut = max(0, len(ranked) - val)
-    return ranked[:cut][:samples], ranked[cut:], dropped
+    shuffled = kept[permutation(len(kept), seed, 0)]
+    first = max(0, len(shuffled) - val)  # of the held-out ones
+    return shuffled[:first][:samples], shuffled[first:], dropped
 
 
-def arrange(train: np.ndarray, format: str, ratio: float, seed: int, epochs: int = 1):
+def arrange(train: np.ndarray, arm_format: str, ratio: float, seed: int, epochs: int = 1):
     """(rows, is_reasoning) in the order of training: row numbers, and who answers with reasoning.
 
-    format: ift, reasoning, sequential or mixed. ratio: rho, the share that answers with reasoning,
-    for the latter two. The first rho of `train` reason, so who reasons at 25 % does at 50 %; the
-    order is a function of (seed, epoch) alone, and sequential moves all of ift before reasoning.
+    arm_format: ift, reasoning, sequential or mixed. ratio: rho, the share that answers with
+    reasoning, for the latter two. The first rho of `train` reason, so who reasons at 25 % does at
+    50 %; the order is a function of (seed, epoch) alone, and sequential moves all of ift first.
     """
-    rho = {"ift": 0.0, "reasoning": 1.0}.get(format, ratio)
+    rho = {"ift": 0.0, "reasoning": 1.0}.get(arm_format, ratio)
     is_reasoning = np.arange(len(train)) < round(rho * len(train))
     order = np.concatenate([permutation(len(train), seed, 1 + i) for i in range(epochs)])
-    if format == "sequential":
+    if arm_format == "sequential":
         order = np.concatenate([order[~is_reasoning[order]], order[is_reasoning[order]]])
     return train[order], is_reasoning[order]
 
@@ -80,28 +80,28 @@ def formats_of(is_reasoning) -> list[str]:
 class Plan:
     """All steps of a run, and the rows that are held out or dropped.
 
-    options: anything with train.Options' fields; prefix: tokens of the system prompt; switch: of a
-    teacher's toggle, before every ift answer.
+    options: anything with train.Options' fields. system_tokens: of the system prompt.
+    switch_tokens: of a teacher's toggle, before every ift answer.
     """
 
     options: object
     config: object
     pairs: Pairs
-    prefix: int
+    system_tokens: int
     train: np.ndarray
     val: np.ndarray
     dropped: np.ndarray
     steps: list[Step]
-    switch: int = 0
+    switch_tokens: int = 0
 
     def lengths(self, samples, formats) -> tuple[list[int], list[int]]:
         """Tokens of each sample, system prompt and prompt included, and its answer tokens."""
         answers = np.zeros(len(samples), dtype=np.int64)
         for name in set(formats):
-            chosen = np.array([name == format for format in formats])
+            chosen = np.array([name == other for other in formats])
             answers[chosen] = self.pairs.answer_lengths[name][samples[chosen]]
-        tokens = self.prefix + self.pairs.prompt_lengths[samples] + answers
-        tokens += self.switch * np.array([format == "ift" for format in formats])
+        tokens = self.system_tokens + self.pairs.prompt_lengths[samples] + answers
+        tokens += self.switch_tokens * np.array([name == "ift" for name in formats])
         return tokens.tolist(), answers.tolist()
 
     def step(self, samples: np.ndarray, is_reasoning: np.ndarray, **more) -> Step:
@@ -134,10 +134,11 @@ class Plan:
         return totals
 
 
-def make_plan(options, config, pairs: Pairs, prefix: int, switch: int = 0) -> Plan:
+def make_plan(options, config, pairs: Pairs, system_tokens: int, switch_tokens: int = 0) -> Plan:
     """The plan of a run. Raises hub.UserError where nothing is left or paid for."""
     o = options
-    train, val, dropped = split(pairs, o.max_len - prefix - switch, o.val, o.samples, o.seed)
+    room = o.max_len - system_tokens - switch_tokens
+    train, val, dropped = split(pairs, room, o.val, o.samples, o.seed)
     if not len(train):
         raise hub.UserError(
             f"--data {o.data}: {len(pairs.good)} pairs, of which {len(dropped)} are longer than"
@@ -149,7 +150,7 @@ def make_plan(options, config, pairs: Pairs, prefix: int, switch: int = 0) -> Pl
             f"--samples {o.samples}: there are {len(train)} to train on; pass as many or fewer, or"
             " --epochs"
         )
-    plan = Plan(o, config, pairs, prefix, train, val, dropped, [], switch)
+    plan = Plan(o, config, pairs, system_tokens, train, val, dropped, [], switch_tokens)
     if o.flops_budget or o.match:
         plan.train = train[: afford(plan)]
     samples, is_reasoning = arrange(plan.train, o.format, o.ratio, o.seed, o.epochs)
@@ -168,7 +169,9 @@ def steps_of(plan: Plan, samples: np.ndarray, is_reasoning: np.ndarray) -> list[
     """
     o, steps = plan.options, []
     low, high = (o.lr or SCALES[o.scale].lr[name] for name in ANSWERS)
-    bounds = cut(plan.lengths(samples, formats_of(is_reasoning))[0], o.batch, o.batch_tokens)
+    bounds = step_bounds(
+        plan.lengths(samples, formats_of(is_reasoning))[0], o.batch, o.batch_tokens
+    )
     shape = wsd(len(bounds) - 1, o.warmup, o.decay)
     for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
         share = o.ratio if o.format == "mixed" else is_reasoning[a:b].mean()
@@ -178,7 +181,7 @@ def steps_of(plan: Plan, samples: np.ndarray, is_reasoning: np.ndarray) -> list[
     return steps
 
 
-def cut(lengths: list[int], batch: int, batch_tokens: int | None = None) -> list[int]:
+def step_bounds(lengths: list[int], batch: int, batch_tokens: int | None = None) -> list[int]:
     """Bounds of the steps among samples of these lengths: `batch` each, the last maybe fewer.
 
     batch_tokens: instead, as many samples in a row as have so many tokens together, at least one.

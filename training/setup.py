@@ -14,7 +14,7 @@ import torch
 import flops
 import model as models
 from common import cli, files, hub, parallel
-from config import SCALES, Config
+from config import ANSWERS, SCALES, Config
 from data import toy
 from data.chat import Chat, load_tokenizer
 from data.pairs import Pairs, describe_pairs, load_pairs
@@ -106,12 +106,10 @@ def check_options(o, origin: dict) -> cli.Problems:
     problems.add(is_short, f"--row-tokens {o.row_tokens}: at least --max-len {o.max_len}")
 
     given = {name for name, layer in origin.items() if layer == "command line"}
-    is_one_format = o.format in ("ift", "reasoning")
-    problems.add(
-        "ratio" in given and is_one_format, "--ratio goes with --format sequential or mixed"
-    )
-    is_other = o.restart and o.format != "sequential"
-    problems.add(is_other, "--restart goes with --format sequential")
+    is_idle = "ratio" in given and o.format in ANSWERS
+    problems.add(is_idle, "--ratio goes with --format sequential or mixed")
+    is_idle = o.restart and o.format != "sequential"
+    problems.add(is_idle, "--restart goes with --format sequential")
     for pair in (("batch", "batch_tokens"), ("samples", "flops_budget"), ("match", "flops_budget")):
         flags = " and ".join(map(cli.flag, pair))
         problems.add(given.issuperset(pair), f"{flags}: give one of the two")
