@@ -159,16 +159,16 @@ def parse(options_class, arguments: list[str] | None, doc: str, layers=lambda gi
 @functools.cache
 def documented(options_class) -> dict[str, tuple[str, str]]:
     """{field: (the comment above its group, the comment at its line's end)}, from the source."""
-    found, group, name = {}, "options", ""
+    comments, group, name = {}, "options", ""
     for line in inspect.getsource(options_class).splitlines():
         if heading := re.fullmatch(r"    # (.+)", line):
             group = heading[1]
         elif field := re.match(r"    (\w+): ", line):
             name = field[1]
-            found[name] = (group, "")
+            comments[name] = (group, "")
         if name and not heading and (comment := re.search(r"  # (.*)$", line)):
-            found[name] = (found[name][0], comment[1])
-    return found
+            comments[name] = (comments[name][0], comment[1])
+    return comments
 
 
 def add_argument(group, field: dataclasses.Field, comment: str):

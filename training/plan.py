@@ -219,14 +219,12 @@ def afford(plan: Plan) -> int:
     for name, is_used in (("ift", o.ratio < 1 or o.match), ("reasoning", o.ratio > 0)):
         totals[name] = np.zeros(len(plan.train) + 1, dtype=object)  # Python ints: none overflows
         if is_used:
-            lengths = plan.lengths(plan.train, [name] * len(plan.train))
-            if o.match == "tokens":
-                costs = lengths[1]
-            else:
-                pairs = zip(*lengths, strict=True)
-                costs = [flops.train(plan.config, [n], [a]) for n, a in pairs]
-            totals[name][1:] = costs
-            totals[name] = np.cumsum(totals[name])
+            lengths, answers = plan.lengths(plan.train, [name] * len(plan.train))
+            costs = answers
+            if o.match != "tokens":
+                sizes = zip(lengths, answers, strict=True)
+                costs = [flops.train(plan.config, [n], [a]) for n, a in sizes]
+            totals[name][1:] = np.cumsum(np.array(costs, dtype=object))
     budget = o.flops_budget or o.epochs * totals["ift"][-1]
     counts = np.array([round(o.ratio * n) for n in range(len(plan.train) + 1)])  # who reason
     cost = o.epochs * (totals["reasoning"][counts] + totals["ift"] - totals["ift"][counts])
