@@ -98,8 +98,8 @@ def check_options(o: Options) -> list[str]:
     problems.add(is_greedy, f"--samples {o.samples}: greedy answers are alike; --temperature 0.6")
     is_server = o.engine == "server"
     problems.add(is_server != bool(o.url), "--engine server and --url http://HOST/v1 go together")
-    count = len(cli.words(o.judge or ""))
-    problems.add(count not in (0, 1, 3), f"--judge {o.judge}: one judge, or three with commas")
+    is_odd = o.judge and len(cli.words(o.judge)) not in (1, 3)
+    problems.add(is_odd, f"--judge {o.judge}: one judge, or three with commas")
     return problems
 
 

@@ -136,6 +136,9 @@ def check(o: Options) -> cli.Problems:
         for word in cli.words(getattr(o, name)) or ["(not given)"]:
             is_fine = re.fullmatch(pattern, word)
             problems.add(not is_fine, f"--{name} {word}: {rule}")
+    above = next(path for path in (Path(o.out), *Path(o.out).absolute().parents) if path.exists())
+    can_write = above.is_dir() and os.access(above, os.W_OK)
+    problems.add(not can_write, f"--out {o.out}: cannot write in {above}; choose another")
     is_unique = len(corpora(o)) == len(cli.words(o.corpora))
     problems.add(not is_unique, f"--corpora {o.corpora}: two corpora have the same name")
     points = list(itertools.product(cli.words(o.scales), cli.words(o.seeds)))

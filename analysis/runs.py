@@ -16,7 +16,7 @@ import numpy as np
 from config import FORMATS
 
 METHODS = ("exact", "paper")
-UNREADABLE = (OSError, ValueError, TypeError, KeyError)
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
 
 
 @dataclass(eq=False)
@@ -161,7 +161,7 @@ def read_run(name: str, summary: dict, folder: Path, flags: Flags) -> Run:
         ratio=float(summary.get("ratio") or 0),
         seed=summary.get("seed", 0),
         samples=summary.get("samples") or 0,
-        variant=summary.get("variant") or "",
+        variant=str(summary.get("variant") or ""),
         train=by_method(summary["train_flops"]),
         scores={
             benchmark: read_score(entry, folder / "scores" / f"{benchmark}.jsonl", name, flags)
@@ -172,7 +172,7 @@ def read_run(name: str, summary: dict, folder: Path, flags: Flags) -> Run:
 
 
 def read_score(entry: dict, file: Path, name: str, flags: Flags) -> Score:
-    accuracy, n = entry["accuracy"], entry["n"]
+    accuracy, n = float(entry["accuracy"]), int(entry["n"])
     stderr = entry.get("stderr") or math.sqrt(accuracy * (1 - accuracy) / n)
     flops = by_method(entry.get("inference_flops") or {})
     score = Score(entry["family"], n, accuracy, stderr, flops, means=entry)

@@ -76,7 +76,7 @@ class Range:
 
     def problem(self, name: str, value: float) -> str | None:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and self.low <= value <= self.high and math.isfinite(value):  # no NaN
+        if is_number and self.low <= value <= self.high and abs(value) < math.inf:  # no NaN
             return None if value > self.low or not self.is_open else f"{name} {value}: {self}"
         return f"{name} {value}: {self}"
 

@@ -50,7 +50,7 @@ def other_contents(out: str, kind: str, record: dict, facts=dict) -> list[str]:
         with tempfile.TemporaryDirectory(dir=existing, suffix=".tmp"):
             names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         config = folder / "config.json"
-        text = config.read_text(encoding="utf-8") if config.name in names else ""
+        text = config.read_bytes() if config.name in names else b""
     except OSError as error:
         return [f"--out {out}: cannot write in {existing} ({error.strerror}); choose another"]
     if not text:
@@ -59,7 +59,7 @@ def other_contents(out: str, kind: str, record: dict, facts=dict) -> list[str]:
     here = facts(json.loads(json.dumps(record)))
     try:
         there = facts(json.loads(text))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return [f"--out {out}: its config.json is not of {kind}; choose a new folder"]
     changed = [name for name in sorted(here) if there.get(name) != here[name]]
     lines = [f"  {name}: {there.get(name)} there, {here[name]} here" for name in changed]

@@ -81,7 +81,6 @@ def main():
     draw(axes, arms)
     axes.set(xscale="log", xlim=(2.6e10, 1.9e13), ylim=(0, 100))
     axes.set(xlabel="training FLOPs", ylabel="accuracy, mean of four tasks, %")
-    axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     figure.savefig(Path(__file__).with_name("study.png"), dpi=200)
