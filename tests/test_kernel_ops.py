@@ -222,8 +222,8 @@ def test_a_block_keeps_for_its_backward_what_the_docs_say(forced):
     of attention. docs/kernels.md's memory table is made of this."""
     forced("triton")
     model, T = m.initialise(m.build(TINY), 0), 100
-    block, documents = model.model.layers[0], Documents(torch.tensor([0, T], dtype=torch.int32))
-    tables = m.rope_tables(TINY, documents.positions)
+    block, row = model.model.layers[0], m.PackedRow(torch.tensor([0, T], dtype=torch.int32))
+    tables = m.rope_tables(TINY, row.positions)
     of_others = {x.data_ptr() for x in (*model.parameters(), *tables)}
     kept = {}
 
@@ -233,7 +233,7 @@ def test_a_block_keeps_for_its_backward_what_the_docs_say(forced):
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        block(torch.randn(T, TINY.hidden_size, requires_grad=True), tables, documents)
+        block(torch.randn(T, TINY.hidden_size, requires_grad=True), tables, row)
     d, f, heads = TINY.hidden_size, TINY.intermediate_size, TINY.num_attention_heads
     q, kv = heads * TINY.head_dim, TINY.num_key_value_heads * TINY.head_dim
     values = sum(x.untyped_storage().nbytes() // 4 for x in kept.values())

@@ -380,4 +380,4 @@ def test_ranks_with_different_signals_agree_on_one_of_them(tmp_path):
         capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     agreed = "{'loss': 1.5, 'signal': 15.0, 'save': 1.0}"
-    assert ended.returncode == 0 and ended.stdout.split("\n")[:2] == [agreed] * 2, ended.stderr
+    assert ended.returncode == 0 and ended.stdout.count(agreed) == 2, ended.stderr
