@@ -170,7 +170,7 @@ def wrong_with(column: str, text) -> str | None:
     return None
 
 
-def scan_pairs(data: str, skip_bad: bool):
+def scan_pairs(data: str, skip_bad: bool = False):
     """Reads and checks without tokenising; hub.UserError lists what is wrong."""
     files, _ = data_files(data)
     names = short_names(files)
