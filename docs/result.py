@@ -72,7 +72,7 @@ def draw(axes, arms: list[dict]):
         axes.plot(*xy(curve), ls="", **style)
         for arm in curve[-2:]:  # of the largest size, at 50 and 75 % reasoning
             text = f"{arm['rho']:.0%}" + f" reasoning, {name}" * (arm is curve[-1])
-            label(axes, arm, text, (9, -2), "left")
+            label(axes, arm, text, (9, 4 if kind == "sequential" else -9), "left")
 
 
 def main():
