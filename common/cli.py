@@ -2,7 +2,7 @@
 
 @dataclass
 class Options:
-    # the student                                    (a line of its own: a group of --help)
+    # the student                                    (a comment line: a group of --help)
     scale: Annotated[str, OneOf(SCALES)] = ""      # a row of config.SCALES
     batch: Positive = 32                           # samples a step
     lr: Above0 | None = None                       # peak learning rate (default: by scale)

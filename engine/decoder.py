@@ -144,7 +144,7 @@ class Decoder:
             s.tokens[: self.prefill_tokens] if len(sequences) == 1 else s.tokens for s in sequences
         ]
         lengths = torch.tensor([len(part) for part in ids], device=self.device)
-        padding = max(0, MIN_ROWS - int(lengths.sum()))  # a document of its own
+        padding = max(0, MIN_ROWS - int(lengths.sum()))  # one more document
         bounds = torch.tensor([0, *lengths.tolist(), padding], device=self.device).cumsum(0).int()
         row = models.PackedRow(bounds, int(bounds[-1]), similar=1.0)
         slots = torch.arange(first, first + len(ids), device=self.device)
