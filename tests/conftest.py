@@ -23,6 +23,10 @@ SMALL = dict(
 )  # fmt: skip
 
 
+def pytest_addoption(parser):
+    parser.addoption("--every-row", action="store_true", help="test_dress.py: not a sample")
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
