@@ -120,7 +120,7 @@ KINDS = [whole, whole, whole, fraction, fraction, radical, polynomial, pair, roo
 
 
 def ours(output: str, gold: str) -> bool:
-    answer, _ = stated.extract(output)
+    answer, _ = stated.mathematics(output)
     return answer is not None and latex.equivalent(answer, gold)
 
 
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     print("\n".join(cli.table(lines)))
     differ = [i for i, pair in enumerate(zip(*verdicts.values(), strict=True)) if len({*pair}) > 1]
     for i in differ[: o.show]:
-        (answer, how), verdict = stated.extract(rows[i][0]), verdicts["scoring.latex"][i]
+        (answer, how), verdict = stated.mathematics(rows[i][0]), verdicts["scoring.latex"][i]
         print(f"  differ: gold {rows[i][1]!r}, {how} {answer!r}, ours {verdict}")
     report = {
         "bench": "pipeline",

@@ -5,7 +5,6 @@
 No model text is executed or evaluated, and every scorer is bounded by construction.
 """
 
-import re
 from dataclasses import dataclass
 
 from data.benchmarks import BENCHMARKS
@@ -44,35 +43,30 @@ def by_choice(benchmark, item, text) -> Score:
 
 
 def by_latex(benchmark, item, text) -> Score:
-    answer, how = stated.extract(text)
+    answer, how = stated.mathematics(text)
     is_right = answer is not None and latex.equivalent(answer, benchmark.gold(item))
     return verdict(is_right, answer, how)
 
 
 def by_number(benchmark, item, text) -> Score:
-    answer, how = stated.extract(text)
-    is_right = answer is not None and number.close(answer, benchmark.gold(item), item["unit"])
+    answer, how = stated.mathematics(text)
+    is_right = number.close(answer or "", benchmark.gold(item), item["unit"])
     return verdict(is_right, answer, how)
 
 
 def by_words(benchmark, item, text) -> Score:
-    answer, how = stated.extract_words(text)
+    answer, how = stated.words(text)
     gold = qa.normalise(benchmark.gold(item))
     return verdict(answer is not None and qa.normalise(answer) == gold, answer, how)
 
 
 def by_yes_no(benchmark, item, text) -> Score:
-    """The first word of the answer, or of a text without one; both words in a box are neither."""
-    answer, how = stated.extract_words(text)
-    words = re.findall(r"[a-z]+", (answer or text)[: stated.LONGEST_WORDS].lower())
-    is_both = how == "boxed" and {"yes", "no"} <= set(words)
-    word = words[0] if words and words[0] in ("yes", "no") and not is_both else None
-    how = how if answer is not None else "first word"
-    return verdict(word == benchmark.gold(item).strip().lower(), word, how if word else "none")
+    word, how = stated.yes_or_no(text)
+    return verdict(word == benchmark.gold(item).strip().lower(), word, how)
 
 
 def by_span(benchmark, item, text) -> Score:
-    answer, how = stated.extract_words(text)
+    answer, how = stated.words(text)
     measure = {"squad": qa.squad, "coqa": qa.coqa}[benchmark.scorer]
     exact, f1 = (0.0, 0.0) if answer is None else measure(answer, benchmark.gold(item))
     return Score(f1, exact > 0, answer, f"{how}; exact match {exact:.3g}")
@@ -80,9 +74,9 @@ def by_span(benchmark, item, text) -> Score:
 
 def by_summary(benchmark, item, text) -> Score:
     """A box, or the whole text: a summary needs no mark to be one."""
-    answer, how = stated.extract_words(text)
+    answer, how = stated.words(text)
     if answer is None and text.strip() and "\\boxed" not in text:
-        answer, how = text.strip()[: stated.LONGEST_WORDS], "all of it"
+        answer, how = text.strip()[: stated.LONGEST], "all of it"
     if answer is None:
         return Score(0.0, False, None, "none")
     gold = benchmark.gold(item)

@@ -11,13 +11,13 @@ import re
 import string
 from collections import Counter
 
-from scoring.stated import LONGEST_WORDS
+from scoring.stated import LONGEST
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str) -> str:
-    text = text[:LONGEST_WORDS].lower().translate(PUNCTUATION)
+    text = text[:LONGEST].lower().translate(PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 

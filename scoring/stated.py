@@ -1,42 +1,120 @@
-"""Finds where a model's output states its answer: after its thinking, in a box, after a phrase.
+r"""Finds where a model's output states its answer, and reads it as words or as mathematics.
 
-    extract(r"<think>...</think> So it is $\\boxed{\\frac12}$.")   # ("\\\\frac12", "boxed")
-    extract("She makes $18 per day.")                             # ("$18", "number")
-    extract_words("The answer is Denver Broncos.")                # ("Denver Broncos", "answer is")
+    words(r"<think>...</think> **Answer:**\nDenver Broncos")     # ("Denver Broncos", "phrase")
+    mathematics(r"So it is $\boxed{\frac12}$.")                  # (r"\frac12", "boxed")
+    mathematics("Final Answer: The total is 18, not 16.")        # ("18", "phrase")
 
-extract serves mathematics and numbers, extract_words spans and words; choice.py looks for letters
-with the same parts.
+statements() says where; words() and mathematics() read the first statement, choice.py the first one
+that names an option. Thinking, Markdown, wrappers and line ends are dress: they change nothing.
 """
 
 import re
+from collections.abc import Iterator
 
-LONGEST = 2_000  # characters of a mathematical answer without a box
-LONGEST_WORDS = 4_000  # characters of an answer in words; the longest gold has under 500
-TAIL = 20_000  # characters at a text's end in which one is looked for
+LONGEST = 4_000  # characters of a statement; the longest gold has under 500
+TAIL = 20_000  # characters at a text's end in which a statement is looked for
+PHRASES = 5  # the last ones are tried
 
-BRACE = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\.,]+))|\\[\s\S]|[{}]")
-BETWEEN = re.compile(r"[\s${}()\[\]\\]|text|quad|\b[a-z]\s*=")
+CONTROL = re.compile(r"<\|(?:im_end|im_start|endoftext|eot_id)\|>")
+BRACE = re.compile(
+    r"\\(?:boxed|fbox)\s*(?:\{|(-?\d[\d.,/]*(?<![.,])|[A-Z](?![A-Za-z])))|\\[\s\S]|[{}]"
+)
+BETWEEN = re.compile(r"[\s${}()\[\]\\*]|text|quad|\b[a-z]\s*=")
 JOINING = {"and", "or", ",", ";", ",and", ",or"}
-PHRASE = re.compile(  # before mathematics; choice.PHRASE has more of them, WORDS_PHRASE fewer
-    r"(?i)\bans(?:\.|wers?)?\b[^\n.:=$]{0,40}?(?:\bis\b|\bare\b|:|=)[\s*:]*(?=\S)|<answer>\s*"
+OPENING = (
+    r"(?<![A-Za-z0-9)\]}\\*])(?:\*{1,3}|__)(?=[^\s*])"  # of Markdown's emphasis; 2**3 has none
 )
-WORDS_PHRASE = re.compile(r"(?i)\banswer(?:\s+(?:is|was|would be)|\s*:)\s*:?\s*([^\n]+)")
-STOP = re.compile(r"\n|\.(?:\s|$)|<[|/]")
-CLAUSE = re.compile(STOP.pattern + r"|\s(?:because|since|which|when|where|I hope)\b|\*\*")
-MATH = re.compile(  # $400 + $60 is money
-    r"(?s)\$\$([^$]+)\$\$|\$(?=\S)([^$\n]+)(?<=\S)\$(?!\d)|\$ ([^$\n]+) \$(?!\d)"
-    r"|\\\(([^\n]+?)\\\)|\\\[(.+?)\\\]"
+CLOSING = r"(?<=[^\s*])(?:\*{1,3}|__)(?![A-Za-z0-9({\[\\$*+-])"
+MARKDOWN = re.compile(rf"{OPENING}|{CLOSING}|^[ \t]*(?:#+|>|[-*•])[ \t]+|```\w*|`", re.MULTILINE)
+BOLD = re.compile(rf"{OPENING}([^*\n]+){CLOSING}")
+DISPLAYED = re.compile(r"(?s)(?<!\\)\\([(\[])(.{1,2000}?)\\[)\]]|\$\$([^$]{1,2000})\$\$")
+HASHES = re.compile(r"####[ \t]*((?!\d+\. )[^\sA-Za-z#*][^\n]*)")  # no heading of Markdown's
+FORMULA = re.compile(  # $400 + $60 and 5*$2=10$ are money
+    r"(?<![\w*/+×\\])\$(?!\d[^$\n]*?(?<![\\A-Za-z])[A-Za-z]{2,} )(?=\S)([^$\n]+)(?<=\S)\$(?!\d)"
+    r"|\$ ([^$\n]+) \$(?!\d)"
 )
-NUMBER = re.compile(r"-?\$?(?:\d[\d,]*\.?\d*|\.\d+)(?:/\d+|%)?")
-BOLD = re.compile(r"\*\*([^*\n]*\d[^*\n]*)\*\*")
-WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm|tt|sf)?|emph|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}")
-CUT_OFF = re.compile(r"[-=+/,(<>^_{\\]$|(?<!\*)\*$")
+PHRASE = re.compile(
+    r"(?im)\b(?:ans\.?|answers?|(?:correct|right|best) (?:option|choice|statement)s?"
+    r"|(?:option|choice) that \w+)\b[^\n.:=$]{0,60}?"
+    r"(?:\b(?:is|are|was|(?<!not )be)\b|:|=|\s[-–—]\s)[\s:]*(?:(?<=\n)-\s+)?(?=\S)"
+    r"|^[ \t]*(?:the )?(?:(?:final|correct) )?answer[ \t]*\n\s*(?=\S)"
+    r"|<answer>\s*|(?:答案|选项|[以故应可]选)\s*(?:是|为)?\s*:?\s*"
+)
+CLAUSE = re.compile(  # where the words that state an answer end
+    r"\n|[.?](?=\s|$)|!(?=\s+[A-Z])|</|<\||\s(?:because|since|which|when|where|I hope)\b"
+    r"|(?:,\s|\s\()not\b|,?\s\(?(?:rather than|instead of)\b|,\s+(?:so|as|while|but)\b"
+)
+COPULA = re.compile(r"\s(?:is|are|was|were|be|equals)\b:?|(?<=[\w)]):(?=\s)")
+NUMBER = re.compile(r"-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+|%)?")
+INSIDE = re.compile(r"\s*[\^*/×·!]|[\w{°]|\.\d|\s*[+-]\s*[\w$\\]")  # follows what is no number yet
+CUT_OFF = re.compile(r"[-=+/,(<>^_{\\*]$")
+WRAPPER = re.compile(
+    r"\\(?:text(?!color)\w*|math\w+|emph|underline|[mhf]box|boxed|operatorname)\s*\{([^{}]*)\}"
+    r"|\\textcolor\s*\{[^{}]*\}\s*\{([^{}]*)\}|\\color\s*\{[^{}]*\}|\\(?:bf|it|rm|sf|tt|large)\b"
+)
+LABEL = re.compile(
+    r"(?i)(?:(?:so|thus|hence|therefore|then),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)?"
+    r"answer\s*(?:is|was|would be|:)\s*:?\s*"
+)
+PLEASANTRY = re.compile(r"\.?\s+I hope\b.*")
+VERDICT = re.compile(r"(?i)(?:so|thus|hence|therefore|overall)?[,:\s]*(yes|no)\W*")
+NO_VERDICT = re.compile(
+    r"(?i)no\s+(?!because|since|as|it|you|the|there|they|we|this|that|users?)\w"
+)
+
+# ---- what is judged --------------------------------------------------------------------------
 
 
 def after_thinking(text: str) -> str:
-    """Returns what follows the last </think>; "" if a <think> is left open."""
-    answer = text.rpartition("</think>")[2]
-    return "" if "<think>" in answer else answer
+    """Returns what an answer without thinking would be; "" if a <think> is left open.
+
+    That is the text before the first control token's name and after the last </think>, with \n line
+    ends and no white space around it.
+    """
+    answer = CONTROL.split(text, 1)[0].rpartition("</think>")[2]
+    return "" if "<think>" in answer else re.sub(r"\r\n?", "\n", answer).strip()
+
+
+# ---- where the answer is ---------------------------------------------------------------------
+
+
+def statements(text: str) -> Iterator[tuple[str, str]]:
+    r"""Yields (statement, how it was found) from a model's output, the most explicit first. How:
+
+    boxed       the last \boxed{}, and those before it that only "and", "or" or a comma separates
+    open box    a \boxed{ that math mode ends before its brace does
+    cut-off box the text ends in a \boxed{: the statement is ""
+    ####        what follows #### on its line (GSM8K)
+    phrase      the line that follows "answer is", "Answer:", <answer> or a heading; the last first
+    bold        the last bold words of the last line
+    last line   of the text, or all of it where it has one line: "only line"
+
+    A box decides alone. Statements without a box have no Markdown, and $ around every formula.
+    """
+    text = after_thinking(text)
+    boxed, how = in_box(text)
+    if how:
+        yield boxed or "", how
+        return
+    text = text[-TAIL:]
+    if hashes := HASHES.findall(text):
+        yield hashes[-1].strip(), "####"
+    bold = BOLD.findall(text.rpartition("\n")[2])
+    text = plain(text)
+    for match in reversed(list(PHRASE.finditer(text))[-PHRASES:]):
+        yield text[match.end() : match.end() + LONGEST].partition("\n")[0].strip(), "phrase"
+    last = text.rpartition("\n")[2]
+    if bold:
+        yield bold[-1].strip(), "bold" if bold[-1].strip(" .") != last.strip(" .") else "bold line"
+    if text:
+        yield last[-LONGEST:], "last line" if "\n" in text else "only line"
+
+
+def plain(text: str) -> str:
+    """The text without Markdown, its displayed formulas on one line as $...$."""
+    if "\\" in text or "$$" in text:
+        text = DISPLAYED.sub(lambda m: f"${' '.join((m[2] or m[3]).split())}$", text)
+    return MARKDOWN.sub("", text).strip()
 
 
 def boxes(text: str) -> tuple[list[tuple[int, int, str]], int | None]:
@@ -65,10 +143,13 @@ def extract_boxed(text: str) -> str | None:
 
 
 def in_box(text: str) -> tuple[str | None, str]:
-    """The first three cases of extract, for text after the thinking; (None, "") without a box."""
+    """The first three cases of statements, for text after the thinking; (None, "") without one."""
     closed, unclosed = boxes(text)
     if unclosed is not None and not (closed and unclosed < closed[-1][0]):
-        content = re.match(r"([^\n$]*?)\s*(?:\$|\\\)|\\\])", text[unclosed : unclosed + LONGEST])
+        rest = text[unclosed : unclosed + LONGEST]
+        if meant := re.match(r"([^{}\n\\]+)\\\}", rest):  # \boxed{yes\} was meant to end
+            return meant[1].strip(), "boxed"
+        content = re.match(r"([^\n$]*?)\s*(?:\$|\\\)|\\\])", rest)
         return (content[1], "open box") if content and content[1] else (None, "cut-off box")
     if not closed:
         return None, ""
@@ -80,74 +161,92 @@ def in_box(text: str) -> tuple[str | None, str]:
     return ", ".join(content for _, _, content in answers), "boxed"
 
 
-def extract(text: str) -> tuple[str | None, str]:
-    r"""Returns (answer or None, how it was found) for a model's output. How:
+# ---- how it is read --------------------------------------------------------------------------
 
-    boxed       the last \boxed{}, and those before it that only "and", "or" or a comma separates
-    open box    a \boxed{ that math mode ends before its brace does
-    cut-off box the text ends in a \boxed{: no answer
-    ####        what follows #### (GSM8K)
-    phrase      what follows "answer is" or "Answer:"
-    math        the last formula of the last paragraph
-    number      the last number of the last line's last bold words, or else of the line; where an =
-                is there, the first one after the last
-    none
-    """
-    text = after_thinking(text)
-    answer, how = in_box(text)
-    if how:
-        return answer, how
-    text = text[-TAIL:]
-    if hashes := re.findall(r"####[ \t]*(\S[^\n]*)", text):
-        return hashes[-1].strip(), "####"
-    for rest in after_phrases(PHRASE, text, 1, LONGEST):
-        formula = MATH.match(rest)
-        answer = "".join(filter(None, formula.groups())) if formula else CLAUSE.split(rest)[0]
-        if answer.strip():
-            return answer.strip(), "phrase"
-    paragraph = text.rstrip().rpartition("\n\n")[2][-LONGEST:]
-    if formulas := MATH.findall(paragraph):
-        return "".join(formulas[-1]).strip(), "math"
-    line = paragraph.rpartition("\n")[2]
-    _, equals, after = (BOLD.findall(line) or [line])[-1].rpartition("=")
-    numbers = NUMBER.findall(after)
-    if numbers and not CUT_OFF.search(paragraph):
-        return numbers[0 if equals else -1].strip(",."), "number"
+
+def mathematics(text: str) -> tuple[str | None, str]:
+    """Returns (formula or number or None, how it was found) for a model's output."""
+    for statement, how in statements(text):
+        if how.endswith("box") or how in ("boxed", "####"):
+            return statement or None, how
+        if how == "bold" and not re.search(r"\d", statement):
+            continue
+        if formula := expression(statement, is_prose=how not in ("phrase", "bold line")):
+            return formula, how
     return None, "none"
 
 
-def after_phrases(phrase: re.Pattern, text: str, limit: int, longest: int):
-    """Yields what follows each of the last `limit` matches of `phrase`, from the last one back."""
-    for match in reversed(list(phrase.finditer(text))[-limit:]):
-        yield text[match.end() : match.end() + longest]
+def expression(statement: str, is_prose: bool = False) -> str | None:
+    """What a sentence says that something is: "the largest $n$ is 34" is 34.
 
-
-def extract_words(text: str) -> tuple[str | None, str]:
-    """Returns (answer or None, how it was found) for what follows the thinking. How:
-
-    boxed       the last box
-    answer is   what follows "answer is" or "answer:"
-    only line
-    none        also where a box never ends
+    is_prose: the sentence is not announced as an answer: it needs a formula, or a number alone.
     """
-    boxed = extract_boxed(text)
-    if boxed is None and "\\boxed" in text:  # \\boxed{yes\\} was meant to end
-        boxed = extract_boxed(text.replace("\\}", "}"))
-    if boxed is not None:
-        return unwrapped(boxed), "boxed"
-    text = text.strip()[-LONGEST_WORDS:]
-    if "\\boxed" in text:  # cut off inside
+    clause = CLAUSE.split(statement)[0].strip() or statement
+    hidden = FORMULA.sub(lambda m: "\0" * len(m[0]), clause)  # no copula inside a formula
+    edges = [0, *(edge for match in COPULA.finditer(hidden) for edge in match.span()), len(clause)]
+    parts = [clause[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    said = [part for part in parts if re.search(r"\d", part)] or [
+        part for part in parts if FORMULA.search(part) or "\\" in part
+    ]
+    part = (said or parts)[-1].strip()
+    whole = FORMULA.sub(lambda m: m[1] or m[2], part).strip(" ,;")
+    if not is_prose:
+        return whole.strip("\"“”'") or None
+    if formulas := FORMULA.findall(part):
+        return "".join(formulas[-1]).strip()
+    if "\\" in part:
+        return whole
+    _, equals, after = part.rpartition("=")
+    numbers = list(NUMBER.finditer(after))
+    if not numbers or CUT_OFF.search(statement):
+        return None
+    number = numbers[0 if equals or len(parts) > 1 else -1]
+    return whole if INSIDE.match(after, number.end()) else number[0].rstrip(",")
+
+
+def words(text: str) -> tuple[str | None, str]:
+    """Returns (answer in words or None, how it was found) for a model's output.
+
+    A text of several lines without a box or phrase states no words, unless its last line is bold.
+    """
+    for statement, how in statements(text):
+        if how == "open box":
+            break
+        if how not in ("bold", "last line"):
+            found = PLEASANTRY.sub("", unwrapped(statement.partition("</")[0]))
+            found = found if how == "boxed" else found.strip(" .*_\"'`")
+            return (found or None), (how if found else "none")
+    return None, "none"
+
+
+def yes_or_no(text: str) -> tuple[str | None, str]:
+    """Returns ("yes", "no" or None, how it was found) for a model's output.
+
+    Without a box or phrase, a last line or sentence that is the word alone decides, else the first
+    word. Both words in a box are neither.
+    """
+    found, how = words(text)
+    said = re.findall(r"[a-z]+", (found or "").lower())
+    if how not in ("none", "only line", "bold line"):
+        is_both = how == "boxed" and {"yes", "no"} <= set(said)
+        word = said[0] if said and said[0] in ("yes", "no") and not is_both else None
+        return word, how if word else "none"
+    text = plain(after_thinking(text)[-TAIL:])
+    last = re.split(r"[.!?:]\s+|\n", text.strip(" .\n"))[-1]
+    if verdict := VERDICT.fullmatch(last):
+        return verdict[1].lower(), "last line"
+    first = re.match(r"(?i)\W*(yes|no)\b", text)
+    if not first or NO_VERDICT.match(text[first.start(1) :]):
         return None, "none"
-    if answers := WORDS_PHRASE.findall(text):
-        return unwrapped(answers[-1]).strip(" .*_\"'`"), "answer is"
-    return (unwrapped(text), "only line") if text and "\n" not in text else (None, "none")
+    return first[1].lower(), "first word"
 
 
 def unwrapped(text: str) -> str:
-    r"""The words of a LaTeX string, without \text{...}, escapes and repeated spaces."""
-    text = text[:LONGEST_WORDS]
+    r"""The words of a LaTeX string: without its label, \text{...}, escapes and repeated spaces."""
+    text = text[:LONGEST]
     for _ in range(5):  # nested wrappers
-        text = WRAPPER.sub(r"\1", text)
+        text = WRAPPER.sub(lambda m: m[1] or m[2] or "", text)
     text = re.sub(r"\\[,;: ]|~", " ", text)
     text = re.sub(r"\\([$%&#_{}])", r"\1", text)
-    return " ".join(re.sub(r"^\s*\$(.*)\$\s*$", r"\1", text, flags=re.DOTALL).split())
+    text = MARKDOWN.sub("", re.sub(r"(?s)^\s*\$(.*)\$\s*$", r"\1", text))
+    return " ".join(LABEL.sub("", text.strip(), count=1).split())

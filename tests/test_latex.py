@@ -724,16 +724,16 @@ FOUND = [
     ("Final Answer: The final answer is $2$. I hope it is correct.", "2", "phrase"),
     ("the answer is $5$ because $2+3=5$", "5", "phrase"),
     ("The answer is \\$1,000.50 in total.", "\\$1,000.50 in total", "phrase"),
-    ("Thus $x = 3$.\n\nTherefore, $y = 4$", "y = 4", "math"),
-    ("**Final Answer**\n\\[\nx = 5\n\\]", "x = 5", "math"),
-    ("So she makes $18 per day.", "$18", "number"),
-    ("There are 1,024 of them.", "1,024", "number"),
-    ("Thus, **n = 5**", "5", "number"),
-    ("Kylar pays **$64** for 16 glasses.", "$64", "number"),
+    ("Thus $x = 3$.\n\nTherefore, $y = 4$", "y = 4", "last line"),
+    ("**Final Answer**\n\\[\nx = 5\n\\]", "x = 5", "phrase"),
+    ("So she makes $18 per day.", "$18", "only line"),
+    ("There are 1,024 of them.", "1,024", "only line"),
+    ("Thus, **n = 5**", "5", "bold"),
+    ("Kylar pays **$64** for 16 glasses.", "$64", "bold"),
     ("So it is 6 *", None, "none"),
     ("<answer>12</answer>", "12", "phrase"),
     ("The answer is 5.</s>", "5.", "phrase"),
-    ("42", "42", "number"),
+    ("42", "42", "only line"),
     ("So 12 + 30 =", None, "none"),
     ("I cannot tell.", None, "none"),
     ("", None, "none"),
@@ -743,7 +743,7 @@ FOUND = [
 
 @pytest.mark.parametrize("text, answer, how", FOUND)
 def test_the_answer_is_found_and_how_is_said(text, answer, how):
-    assert stated.extract(text) == (answer, how)
+    assert stated.mathematics(text) == (answer, how)
 
 
 def test_the_last_box_is_the_answer():
@@ -901,7 +901,7 @@ def test_hostile_answers_are_scored_in_under_a_second_and_nothing_is_run(
     monkeypatch.chdir(tmp_path)
     text = HOSTILE[name]
     for call in (
-        lambda: stated.extract(text),
+        lambda: stated.mathematics(text),
         lambda: latex.extract_boxed(text),
         lambda: latex.equivalent(text, r"\frac{x+1}{2}"),
         lambda: latex.equivalent(text + "+1", text),
@@ -938,7 +938,7 @@ answers = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 @given(st.one_of(answers, st.text(max_size=60)), answers)
 def test_any_two_texts_are_compared_without_an_exception(a, b):
     assert latex.equivalent(a, b) in (True, False)
-    stated.extract(a + b)
+    stated.mathematics(a + b)
 
 
 @settings(max_examples=300, deadline=1_000)
