@@ -26,7 +26,7 @@ LETTER = re.compile(
     r"(?P<mark>\s*(?:[)\]]+[.:,;]?|[.:,;]+(?=\s|$))|\s*$|(?=\s+[-–—]\s))?"
 )
 SEVERAL = re.compile(
-    r"[)\].\s]*(?:,|;|&|/|\band\b|\bor\b)\s*(?:and\b|or\b)?\s*\(?[A-J]\b|\)\s*\(?[A-J]\)"
+    r"[)\].\s]*(?:,|;|&|/|\band\b|\bor\b)\s*(?:and\b|or\b)?\s*\(?[A-J]\b|\)\s*\(?[A-HJ]\)"
 )
 BECAUSE = re.compile(r"\W*(?:because|since|as|for|is)\b")
 DENIED = re.compile(r"[)\]*\s]*\s(?:is|are)\s+(?:\w+\s+)?(?:not|wrong|incorrect|false)\b")
@@ -64,8 +64,8 @@ def extract(text: str, options: list[str]) -> str | None:
                 return letter
         if how == "phrase" and (letter := mentioned(clause, options)):
             return letter
-    text = stated.plain(stated.after_thinking(text)[-stated.TAIL :])
-    return in_lines(text, options)
+    text = stated.FENCE.sub("", stated.after_thinking(text)[-stated.TAIL :])
+    return in_lines(stated.plain(text), options)
 
 
 def in_lines(text: str, options: list[str]) -> str | None:

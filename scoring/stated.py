@@ -25,7 +25,8 @@ OPENING = (
     r"(?<![A-Za-z0-9)\]}\\*])(?:\*{1,3}|__)(?=[^\s*])"  # of Markdown's emphasis; 2**3 has none
 )
 CLOSING = r"(?<=[^\s*])(?:\*{1,3}|__)(?![A-Za-z0-9({\[\\$*+-])"
-MARKDOWN = re.compile(rf"{OPENING}|{CLOSING}|^[ \t]*(?:#+|>|[-*•])[ \t]+|```\w*|`", re.MULTILINE)
+MARKDOWN = re.compile(rf"{OPENING}|{CLOSING}|^[ \t]*(?:#+|>|[-*•])[ \t]+|`", re.MULTILINE)
+FENCE = re.compile(r"^[ \t]*(?:```|~~~)\w*[ \t]*\n?", re.MULTILINE)
 BOLD = re.compile(rf"{OPENING}([^*\n]+){CLOSING}")
 DISPLAYED = re.compile(r"(?s)(?<!\\)\\([(\[])(.{1,2000}?)\\[)\]]|\$\$([^$]{1,2000})\$\$")
 HASHES = re.compile(r"####[ \t]*((?!\d+\. )[^\sA-Za-z#*][^\n]*)")  # no heading of Markdown's
@@ -40,8 +41,9 @@ PHRASE = re.compile(
     r"|^[ \t]*(?:the )?(?:(?:final|correct) )?answer[ \t]*\n\s*(?=\S)"
     r"|<answer>\s*|(?:答案|选项|[以故应可]选)\s*(?:是|为)?\s*:?\s*"
 )
+END = re.compile(r"\n|</(?:answer|s)>")  # of the line that a phrase begins
 CLAUSE = re.compile(  # where the words that state an answer end
-    r"\n|[.?](?=\s|$)|!(?=\s+[A-Z])|</|<\||\s(?:because|since|which|when|where|I hope)\b"
+    r"[.?](?=\s|$)|!(?=\s+[A-Z])|\s(?:because|since|which|when|where|I hope)\b"
     r"|(?:,\s|\s\()not\b|,?\s\(?(?:rather than|instead of)\b|,\s+(?:so|as|while|but)\b"
 )
 COPULA = re.compile(r"\s(?:is|are|was|were|be|equals)\b:?|(?<=[\w)]):(?=\s)")
@@ -53,8 +55,8 @@ WRAPPER = re.compile(
     r"|\\textcolor\s*\{[^{}]*\}\s*\{([^{}]*)\}|\\color\s*\{[^{}]*\}|\\(?:bf|it|rm|sf|tt|large)\b"
 )
 LABEL = re.compile(
-    r"(?i)(?:(?:so|thus|hence|therefore|then),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)?"
-    r"answer\s*(?:is|was|would be|:)\s*:?\s*"
+    r"(?i)^((?:\\text\w*\s*\{)*)\s*(?:(?:so|thus|hence|therefore|then),?\s+)?(?:the\s+)?"
+    r"(?:(?:final|correct)\s+)?answer\s*(?:is|was|would be|:)\s*:?\s*"
 )
 PLEASANTRY = re.compile(r"\.?\s+I hope\b.*")
 VERDICT = re.compile(r"(?i)(?:so|thus|hence|therefore|overall)?[,:\s]*(yes|no)\W*")
@@ -94,15 +96,15 @@ def statements(text: str) -> Iterator[tuple[str, str]]:
     text = after_thinking(text)
     boxed, how = in_box(text)
     if how:
-        yield boxed or "", how
+        yield LABEL.sub(r"\1", boxed or ""), how
         return
-    text = text[-TAIL:]
+    text = FENCE.sub("", text[-TAIL:]).strip()
     if hashes := HASHES.findall(text):
         yield hashes[-1].strip(), "####"
     bold = BOLD.findall(text.rpartition("\n")[2])
     text = plain(text)
     for match in reversed(list(PHRASE.finditer(text))[-PHRASES:]):
-        yield text[match.end() : match.end() + LONGEST].partition("\n")[0].strip(), "phrase"
+        yield END.split(text[match.end() : match.end() + LONGEST])[0].strip(), "phrase"
     last = text.rpartition("\n")[2]
     if bold:
         yield bold[-1].strip(), "bold" if bold[-1].strip(" .") != last.strip(" .") else "bold line"
@@ -213,7 +215,7 @@ def words(text: str) -> tuple[str | None, str]:
         if how == "open box":
             break
         if how not in ("bold", "last line"):
-            found = PLEASANTRY.sub("", unwrapped(statement.partition("</")[0]))
+            found = PLEASANTRY.sub("", unwrapped(statement))
             found = found if how == "boxed" else found.strip(" .*_\"'`")
             return (found or None), (how if found else "none")
     return None, "none"
@@ -223,15 +225,15 @@ def yes_or_no(text: str) -> tuple[str | None, str]:
     """Returns ("yes", "no" or None, how it was found) for a model's output.
 
     Without a box or phrase, a last line or sentence that is the word alone decides, else the first
-    word. Both words in a box are neither.
+    word. Both words in a box, or side by side, are neither.
     """
     found, how = words(text)
     said = re.findall(r"[a-z]+", (found or "").lower())
+    if {"yes", "no"} <= set(said if how == "boxed" else said[:3]):
+        return None, "none"
     if how not in ("none", "only line", "bold line"):
-        is_both = how == "boxed" and {"yes", "no"} <= set(said)
-        word = said[0] if said and said[0] in ("yes", "no") and not is_both else None
-        return word, how if word else "none"
-    text = plain(after_thinking(text)[-TAIL:])
+        return (said[0], how) if said and said[0] in ("yes", "no") else (None, "none")
+    text = plain(FENCE.sub("", after_thinking(text)[-TAIL:]))
     last = re.split(r"[.!?:]\s+|\n", text.strip(" .\n"))[-1]
     if verdict := VERDICT.fullmatch(last):
         return verdict[1].lower(), "last line"
@@ -242,11 +244,11 @@ def yes_or_no(text: str) -> tuple[str | None, str]:
 
 
 def unwrapped(text: str) -> str:
-    r"""The words of a LaTeX string: without its label, \text{...}, escapes and repeated spaces."""
+    r"""The words of a LaTeX string: without \text{...}, escapes and repeated spaces."""
     text = text[:LONGEST]
     for _ in range(5):  # nested wrappers
         text = WRAPPER.sub(lambda m: m[1] or m[2] or "", text)
     text = re.sub(r"\\[,;: ]|~", " ", text)
     text = re.sub(r"\\([$%&#_{}])", r"\1", text)
     text = MARKDOWN.sub("", re.sub(r"(?s)^\s*\$(.*)\$\s*$", r"\1", text))
-    return " ".join(LABEL.sub("", text.strip(), count=1).split())
+    return " ".join(text.split())

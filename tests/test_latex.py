@@ -732,7 +732,7 @@ FOUND = [
     ("Kylar pays **$64** for 16 glasses.", "$64", "bold"),
     ("So it is 6 *", None, "none"),
     ("<answer>12</answer>", "12", "phrase"),
-    ("The answer is 5.</s>", "5.", "phrase"),
+    ("The answer is 5.</s>", "5", "phrase"),
     ("42", "42", "only line"),
     ("So 12 + 30 =", None, "none"),
     ("I cannot tell.", None, "none"),
