@@ -92,9 +92,8 @@ def mentioned(line: str, options: list[str]) -> str | None:
     letters = {a or b for sentence in said for a, b in MENTION.findall(sentence)}
     letters = letters or {letter for sentence in said for letter in FINAL.findall(sentence)}
     if letters:
-        return (
-            (letters & set(LETTERS[: len(options)]) or {None}).pop() if len(letters) == 1 else None
-        )
+        letter = letters.pop()
+        return letter if not letters and letter in LETTERS[: len(options)] else None
     texts = [(option, normal(option)) for option in options]
     named = {i for sentence in said for i in named_in(sentence, texts)}
     if len(named) == 1:
@@ -184,7 +183,7 @@ def leading(line: str, options: list[str]) -> tuple[str | None, str]:
         return letter.upper(), ""
     if mark is not None and mark.strip(" ,;:") or mark == "" and not match["open"]:
         return letter.upper(), rest
-    own, said = normal(options[LETTERS.index(letter.upper())]), normal(rest)
+    own, said = normal(options[LETTERS.index(letter.upper())]), normal(rest.strip(" ()"))
     is_own = (
         said == own or len(said) > 3 and own.startswith(said) or own and said.startswith(own + " ")
     )

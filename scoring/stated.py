@@ -60,8 +60,8 @@ LABEL = re.compile(
 )
 PLEASANTRY = re.compile(r"\.?\s+I hope\b.*")
 VERDICT = re.compile(r"(?i)(?:so|thus|hence|therefore|overall)?[,:\s]*(yes|no)\W*")
-NO_VERDICT = re.compile(
-    r"(?i)no\s+(?!because|since|as|it|you|the|there|they|we|this|that|users?)\w"
+FIRST = re.compile(  # No matter how, no one: no verdict
+    r"(?i)\W*(yes\b|no\b(?!\s+(?!because|since|as|it|you|the|there|they|we|this|that|users?)\w))"
 )
 
 # ---- what is judged --------------------------------------------------------------------------
@@ -224,8 +224,8 @@ def words(text: str) -> tuple[str | None, str]:
 def yes_or_no(text: str) -> tuple[str | None, str]:
     """Returns ("yes", "no" or None, how it was found) for a model's output.
 
-    Without a box or phrase, a last line or sentence that is the word alone decides, else the first
-    word. Both words in a box, or side by side, are neither.
+    Without a box or phrase, a last sentence that is the word alone decides, else the first word of
+    the text or of its last sentence. Both words in a box, or side by side, are neither.
     """
     found, how = words(text)
     said = re.findall(r"[a-z]+", (found or "").lower())
@@ -237,10 +237,10 @@ def yes_or_no(text: str) -> tuple[str | None, str]:
     last = re.split(r"[.!?:]\s+|\n", text.strip(" .\n"))[-1]
     if verdict := VERDICT.fullmatch(last):
         return verdict[1].lower(), "last line"
-    first = re.match(r"(?i)\W*(yes|no)\b", text)
-    if not first or NO_VERDICT.match(text[first.start(1) :]):
-        return None, "none"
-    return first[1].lower(), "first word"
+    for sentence, where in ((text, "first word"), (last, "last line")):
+        if first := FIRST.match(sentence):
+            return first[1].lower(), where
+    return None, "none"
 
 
 def unwrapped(text: str) -> str:
