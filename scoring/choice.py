@@ -98,7 +98,7 @@ def mentioned(line: str, options: list[str]) -> str | None:
     named = {i for sentence in said for i in named_in(sentence, texts)}
     if len(named) == 1:
         return LETTERS[named.pop()]
-    value = stated.expression(said[-1]) if said and not named else None
+    value = stated.announced(said[-1]) if said and not named else None
     return chosen(value, options) if value and value != line else None
 
 

@@ -31,7 +31,7 @@ BOLD = re.compile(rf"{OPENING}([^*\n]+){CLOSING}")
 DISPLAYED = re.compile(r"(?s)(?<!\\)\\([(\[])(.{1,2000}?)\\[)\]]|\$\$([^$]{1,2000})\$\$")
 HASHES = re.compile(r"####[ \t]*((?!\d+\. )[^\sA-Za-z#*][^\n]*)")  # no heading of Markdown's
 FORMULA = re.compile(  # $400 + $60 and 5*$2=10$ are money
-    r"(?<![\w*/+×\\])\$(?!\d[^$\n]*?(?<![\\A-Za-z])[A-Za-z]{2,} )(?=\S)([^$\n]+)(?<=\S)\$(?!\d)"
+    r"(?<![\w*/+×\\])\$(?!\d[^$\n]*?(?<![\\A-Za-z])[A-Za-z]{2,} )(?=\S)((?:\\\$|[^$\n])+)(?<=\S)\$(?!\d)"
     r"|\$ ([^$\n]+) \$(?!\d)"
 )
 PHRASE = re.compile(
@@ -58,7 +58,8 @@ LABEL = re.compile(
     r"(?i)^((?:\\text\w*\s*\{)*)\s*(?:(?:so|thus|hence|therefore|then),?\s+)?(?:the\s+)?"
     r"(?:(?:final|correct)\s+)?answer\s*(?:is|was|would be|:)\s*:?\s*"
 )
-PLEASANTRY = re.compile(r"\.?\s+I hope\b.*")
+CONTRAST = re.compile(r"(?:,\s|\s\()(?:not|rather than|instead of|since|because)\b.*")
+PLEASANTRY = re.compile(r"\.?\s+I hope\b.*|\\end\s*\{[^{}]*\}")
 VERDICT = re.compile(r"(?i)(?:so|thus|hence|therefore|overall)?[,:\s]*(yes|no)\W*")
 FIRST = re.compile(  # No matter how, no one: no verdict
     r"(?i)\W*(yes\b|no\b(?!\s+(?!because|since|as|it|you|the|there|they|we|this|that|users?)\w))"
@@ -89,7 +90,7 @@ def statements(text: str) -> Iterator[tuple[str, str]]:
     ####        what follows #### on its line (GSM8K)
     phrase      the line that follows "answer is", "Answer:", <answer> or a heading; the last first
     bold        the last bold words of the last line
-    last line   of the text, or all of it where it has one line: "only line"
+    last line   the last paragraph; "only line" where that is all of the text
 
     A box decides alone. Statements without a box have no Markdown, and $ around every formula.
     """
@@ -109,7 +110,8 @@ def statements(text: str) -> Iterator[tuple[str, str]]:
     if bold:
         yield bold[-1].strip(), "bold" if bold[-1].strip(" .") != last.strip(" .") else "bold line"
     if text:
-        yield last[-LONGEST:], "last line" if "\n" in text else "only line"
+        paragraph = text.rpartition("\n\n")[2][-LONGEST:]
+        yield paragraph, "last line" if "\n" in text else "only line"
 
 
 def plain(text: str) -> str:
@@ -171,39 +173,50 @@ def mathematics(text: str) -> tuple[str | None, str]:
     for statement, how in statements(text):
         if how.endswith("box") or how in ("boxed", "####"):
             return statement or None, how
-        if how == "bold" and not re.search(r"\d", statement):
-            continue
-        if formula := expression(statement, is_prose=how not in ("phrase", "bold line")):
-            return formula, how
+        if how in ("phrase", "bold line"):
+            found = announced(statement)
+        else:
+            found = None if CUT_OFF.search(statement) else concluded(statement)
+        if found and not (how == "bold" and not re.search(r"\d", found)):
+            return found, how
     return None, "none"
 
 
-def expression(statement: str, is_prose: bool = False) -> str | None:
-    """What a sentence says that something is: "the largest $n$ is 34" is 34.
+def parts(sentence: str) -> list[str]:
+    """What its copulas separate, the last part first; those with a digit, else with a formula."""
+    hidden = FORMULA.sub(lambda m: "\0" * len(m[0]), sentence)  # no copula inside a formula
+    edges = [0, *(edge for match in COPULA.finditer(hidden) for edge in match.span()), None]
+    found = [sentence[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)][::-1]
+    in_digits = [part for part in found if re.search(r"\d", part)]
+    if FORMULA.fullmatch(found[0].strip(" .,;")):
+        return found
+    return in_digits or [part for part in found if FORMULA.search(part) or "\\" in part]
 
-    is_prose: the sentence is not announced as an answer: it needs a formula, or a number alone.
-    """
+
+def announced(statement: str) -> str | None:
+    """What follows "answer is", up to its reasons: of "the largest $n$ is 34" 34."""
     clause = CLAUSE.split(statement)[0].strip() or statement
-    hidden = FORMULA.sub(lambda m: "\0" * len(m[0]), clause)  # no copula inside a formula
-    edges = [0, *(edge for match in COPULA.finditer(hidden) for edge in match.span()), len(clause)]
-    parts = [clause[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    said = [part for part in parts if re.search(r"\d", part)] or [
-        part for part in parts if FORMULA.search(part) or "\\" in part
-    ]
-    part = (said or parts)[-1].strip()
-    whole = FORMULA.sub(lambda m: m[1] or m[2], part).strip(" ,;")
-    if not is_prose:
-        return whole.strip("\"“”'") or None
-    if formulas := FORMULA.findall(part):
-        return "".join(formulas[-1]).strip()
-    if "\\" in part:
-        return whole
-    _, equals, after = part.rpartition("=")
-    numbers = list(NUMBER.finditer(after))
-    if not numbers or CUT_OFF.search(statement):
-        return None
-    number = numbers[0 if equals or len(parts) > 1 else -1]
-    return whole if INSIDE.match(after, number.end()) else number[0].rstrip(",")
+    part = next(iter(parts(clause)), COPULA.split(clause)[-1])
+    return FORMULA.sub(lambda m: m[1] or m[2], part).strip(" ,;\"“”'") or None
+
+
+def concluded(paragraph: str) -> str | None:
+    """What prose ends with: its last formula, or the number after its last = or copula.
+
+    Reads the last line that has either. A number that is part of a formula without $ is none.
+    """
+    for line in reversed(paragraph.split("\n")):
+        if said := parts(CONTRAST.sub("", PLEASANTRY.sub("", line))):
+            if formulas := FORMULA.findall(said[0]):
+                return "".join(formulas[-1]).strip()
+            _, equals, after = said[0].rpartition("=")
+            numbers = list(NUMBER.finditer(after))
+            if "\\" in after or not numbers:
+                return after.strip(" ,;.")
+            number = numbers[0 if equals else -1]
+            is_whole = not INSIDE.match(after, number.end())
+            return number[0].rstrip(",") if is_whole else after.strip(" ,;.")
+    return None
 
 
 def words(text: str) -> tuple[str | None, str]:
