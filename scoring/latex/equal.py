@@ -44,11 +44,10 @@ LETTER = re.compile(
     r"[\s({\"]*(?:[Oo]ption|[Cc]hoice|[Aa]nswer)?[\s({\":]*([A-J])[\s\"]*(?:[)}.:]|$)"
 )
 LABEL = re.compile(r"^[\s\"]*\(?[A-J]\)[\s\":.]*(?=[^\s\"])")
-LETTERED = r"(?:\\mu\s*|μ)?[mgshLlNJVWAKCFT](?![a-zA-Z])"  # units that are also names
+LETTERED = r"(?:(?:\\mu\s*|μ)?[mgshLlNJVWAKCFT]|mol|min|kg|[ckm]m|ft)(?![a-zA-Z])"
+LETTERED += r"(?:\^\s*(?:\{-?\d\}|-?\d))?"  # a unit that is also names: 5 m/s
 LETTERED_UNIT = re.compile(
-    rf"(?<=[\d}}])[\s\"]*({LETTERED}POWER(?:\s*(?:/|·|\*|\\cdot\b)?\s*(?:{LETTERED}|mol|min|kg|cm|km)POWER)*)$".replace(
-        "POWER", r"(?:\^\s*(?:\{-?\d\}|-?\d))?"
-    )
+    rf"(?<=[\d}}])[\s\"]*({LETTERED}(?:\s*(?:/|\*|\\cdot\b)?\s*{LETTERED})*)$"
 )
 
 
@@ -296,7 +295,12 @@ def solved(signs: tuple, nodes: tuple) -> tuple[tuple, tuple]:
         except Undefined:
             return signs, ()
     start, slope = line[0], line[1] - line[0]
-    if len(names) != 1 or not slope or any(y != start + slope * x for x, y in line.items()):
+    if (
+        len(names) != 1
+        or not isinstance(slope, Fraction)
+        or not slope
+        or any(y != start + slope * x for x, y in line.items())
+    ):
         return signs, ()
     ends = [
         ("product", (("sum", (end, ("number", -start, None))), ("number", 1 / slope, None)))

@@ -171,9 +171,8 @@ WRAPPER = re.compile(
     r"|\\(?:text)?color\s*\{\w*\}\s*)?\{(.*)\}[\s.]*",
     re.DOTALL,
 )
-MONEY = re.compile(
-    r"(?:\\\$|(?<![\\$])\$(?=[^$]*$))\s*(\d+(?:(?:\\,|,\\!|\{,\}|,)\s?\d+)*(?:\.\d+)?|\.\d+)"
-)
+AMOUNT = r"(\d+(?:\s?(?:,\s?\\!|\\,|\{,\}|,)\d{3})*(?:\.\d+)?|\.\d+)"
+MONEY = re.compile(rf"(?:\\\$|(?<![\\$])\$(?=[^$]*$))\s*{AMOUNT}")
 
 
 def undressed(answer: str) -> str:
