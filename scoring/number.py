@@ -9,13 +9,16 @@ import math
 import re
 
 from scoring.latex import equal
-from scoring.latex.tokens import respell
-from scoring.latex.tree import Unreadable, read
+from scoring.latex.tokens import meaning_of_words, respell, tokens, undressed
+from scoring.latex.tree import Unreadable, parse
 from scoring.latex.values import Undefined, value
 
 LONGEST = 400  # characters of a prediction that is read
 POWER = re.compile(r"10\s*\^\s*\{?\s*([-+]?\d+)")
-NUMBER = re.compile(r"[-+]?\s*(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+ONLY_NUMBER = re.compile(  # of a text that is no expression; with its power of ten
+    r"[^\dπ√]*?(?P<number>[-+]?\s*(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+    r"(?:\s*(?:\*|\\times|\\cdot|[xX]|\s)\s*10\s*\^\s*\{?\s*(?P<power>[-+]?\d{1,3})\b)?(?!\s*[/!^])[^\dπ√]*"
+)
 
 
 def close(pred: str, gold: str, unit: str = "", rel_tol: float = 0.05) -> bool:
@@ -40,21 +43,24 @@ def close(pred: str, gold: str, unit: str = "", rel_tol: float = 0.05) -> bool:
 def numbers(pred: str, unit: str = "") -> list[float]:
     """The values that `pred` may have: several for a percentage, a +- or an approximation's sides.
 
-    Letters that remain after the words are units, and count as 1.
+    Letters that remain after the words are units, and count as 1; a sum of units counts in each.
     """
+    pred = undressed(pred)
     if not re.search(r"\d|π|\\pi|^\s*e\s*$", text := respell(pred)):
         return []
+    if meaning_of_words(answer := tokens(pred))[0]:  # less than 24
+        return []
     try:
-        tree = equal.canonical(read(pred))
+        tree = equal.canonical(parse(answer))
     except Unreadable:
-        tail = re.split("[=≈]", text)[-1]
-        return [float(n.replace(" ", "")) for n in NUMBER.findall(tail)[:1]]
-    units = dict.fromkeys(["e"] * (unit.strip(" $") == "e") + [*equal.free(tree), "i"], 1)
+        return the_only_number(re.split("[=≈]", text)[-1])
+    constants = dict.fromkeys(["e"] * (unit.strip(" $") == "e") + [*equal.free(tree), "i"], 1)
     values = []
-    parts = stated_in(tree, is_signed="±" in pred or r"\pm" in pred)
+    parts = stated_in(tree, is_signed="±" in pred or r"\pm" in pred, is_choice="∨" in answer)
+    parts = [equal.in_numbers(part, size) for part in parts for size in equal.sizes(part) or [1]]
     for percent, degree, part in itertools.product((1, 0.01), (1, math.pi / 180), parts):
         try:
-            number = complex(value(part, units | {"%": percent, "°": degree}))
+            number = complex(value(part, constants | {"%": percent, "°": degree}))
         except (Undefined, OverflowError):
             continue
         if abs(number.imag) <= 1e-9 * abs(number):
@@ -62,12 +68,23 @@ def numbers(pred: str, unit: str = "") -> list[float]:
     return values
 
 
-def stated_in(tree: tuple, is_signed: bool) -> list[tuple]:
-    """The expressions that may be the answer: the end of an equation, the head of a list."""
-    candidates = {"relation": slice(-1, None), "either": slice(None), "group": slice(1 + is_signed)}
+def the_only_number(text: str) -> list[float]:
+    """The number in a text that is no expression; none where there are several, or a factor."""
+    if not (match := ONLY_NUMBER.fullmatch(text)) or "\\pi" in text or "\\sqrt" in text:
+        return []
+    return [float(match["number"].replace(" ", "")) * 10.0 ** int(match["power"] or 0)]
+
+
+def stated_in(tree: tuple, is_signed: bool, is_choice: bool) -> list[tuple]:
+    """The expressions that may be the answer: the end of an equation, the head of named values."""
     if tree[0] == "assignment":
-        return stated_in(tree[2], is_signed)
+        return stated_in(tree[2], is_signed, is_choice)
+    if tree[0] == "group" and not is_signed:
+        is_named = all(node[0] in ("assignment", "relation", "either") for node in tree[3])
+        if is_choice or not is_named:  # 5 or 7
+            return []
+    candidates = {"relation": slice(-1, None), "either": slice(None), "group": slice(1 + is_signed)}
     if tree[0] not in candidates:
         return [tree]
     nodes = tree[-1][candidates[tree[0]]]
-    return [part for node in nodes for part in stated_in(node, is_signed)]
+    return [part for node in nodes for part in stated_in(node, is_signed, is_choice)]

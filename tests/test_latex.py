@@ -519,6 +519,7 @@ e^2 | \mathrm{e}^{2}
 (-\infty,2)\cup(2,\infty) | \text{All real numbers except for } x = 2
 \text{June 20} | \text{20 June}
 10\% | 10\% \text{ decrease}
+\$5 | 500 \text{ cents}
 """
 UNEQUAL = r"""
 5 | 6
@@ -656,7 +657,6 @@ i | -i
 \pm 3 | 3
 \infty | -\infty
 \infty | \text{diverges}
-\$5 | 500 \text{ cents}
 45 | 0.45
 x=1 | y=1
 10\pi \text{ cm}^2 | 31.4
@@ -678,7 +678,7 @@ def cases(table):
 @pytest.mark.parametrize("gold, pred", cases(EQUAL))
 def test_answers_that_mean_the_same_are_equal(gold, pred):
     assert latex.equivalent(pred, gold)
-    if "=" not in pred:  # an equation names its right side; a gold one is more than that
+    if not re.search("=|_8", gold + pred):  # a gold one may say more than it asks for
         assert latex.equivalent(gold, pred)
 
 

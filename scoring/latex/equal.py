@@ -16,72 +16,121 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from scoring.latex.tokens import respell
-from scoring.latex.tree import MINUS, ONE, Unreadable, negative, read
+from scoring.latex.tokens import SENTENCE, has_value, meaning_of_words, respell, tokens, undressed
+from scoring.latex.tree import MINUS, ONE, Unreadable, joined, negative, parse, read
 from scoring.latex.values import CONSTANTS, Undefined, value
 
 LONGEST = 2_000  # characters of an answer that is read; a longer one equals only its own spelling
 UNORDERED = 30  # items of a set or list that are matched in any order
 POINTS, AGREEING = 8, 3  # points tried, and those that two expressions must share
-NUMERALS = "zero one two three four five six seven eight nine ten".split()
+NUMERALS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+    fifteen sixteen seventeen eighteen nineteen twenty""".split()
 MEANING = {  # of an answer's letters
     **{word: str(i) for i, word in enumerate(NUMERALS)},
-    **{"true": "yes", "false": "no", "doesnotexist": "dne", "undefined": "dne"},
+    **{
+        "half": "1/2",
+        "onehalf": "1/2",
+        "true": "yes",
+        "false": "no",
+        "doesnotexist": "dne",
+        "undefined": "dne",
+    },
     **dict.fromkeys("allrealnumbers allreals realnumbers anyrealnumber".split(), "ℝ"),
     **dict.fromkeys("nosolution nosolutions norealsolution norealsolutions".split(), "∅"),
     **dict.fromkeys("nosolutionexists none emptyset".split(), "∅"),
 }
-INFINITY, HUNDREDTH = ("name", "∞"), Fraction(1, 100)
+INFINITY, HUNDREDTH, FAR = ("name", "∞"), Fraction(1, 100), Fraction(10) ** 300
 LETTER = re.compile(
     r"[\s({\"]*(?:[Oo]ption|[Cc]hoice|[Aa]nswer)?[\s({\":]*([A-J])[\s\"]*(?:[)}.:]|$)"
 )
 LABEL = re.compile(r"^[\s\"]*\(?[A-J]\)[\s\":.]*(?=[^\s\"])")
-UNIT = re.compile(
-    r"(?<=[\d}])[\s\"]*(?:m|g|s|h|L|l|N|J|V|W|A|K|C|F)\s*(?:/\s*(?:s|h|min|L|m|K))?(?:\^\{?\d\}?)?$"
-)
-WORD = r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}"
-TELLING = re.compile(  # words that make two answers of the same numbers differ
-    r"(?i)(?<![a-z\\])(?:[ap]\.?m|north|south|east|west|increase|decrease|january|february|march|april"
-    r"|may|june|july|august|september|october|november|december)(?![a-z])"
+LETTERED = r"(?:(?:\\mu\s*|μ)?[mgshLlNJVWAKCFT]|mol|min|kg|[ckm]m|ft)(?![a-zA-Z])"
+LETTERED += r"(?:\^\s*(?:\{-?\d\}|-?\d))?"  # a unit that is also names: 5 m/s
+LETTERED_UNIT = re.compile(
+    rf"(?<=[\d}}])[\s\"]*({LETTERED}(?:\s*(?:/|\*|\\cdot\b)?\s*{LETTERED})*)$"
 )
 
 
 def equivalent(pred: str, gold: str) -> bool:
     """Returns whether `pred` means the same as `gold`; both are answers, not whole outputs.
 
-    Symmetric except for equations: a gold number equals any equation that ends in it, a gold
-    equation only such a right side whose left side is a name.
+    Symmetric except for equations, and bases: a gold number equals any equation that ends in it, a
+    gold equation only such a right side whose left side is a name; a gold 52_8 equals 52.
     """
-    pred, gold = (re.sub(r"(?<!\.)\.$", "", answer.strip().strip("*` ")) for answer in (pred, gold))
+    if pred.strip() == gold.strip():
+        return bool(gold.strip())
+    if max(len(pred), len(gold)) > LONGEST:
+        return "".join(pred.split()) == "".join(gold.split())
+    pred, gold = undressed(pred), undressed(gold)
     if not pred or not gold:
         return False
     if pred == gold:
         return True
-    if max(len(pred), len(gold)) > LONGEST:
-        return "".join(pred.split()) == "".join(gold.split())
     meanings = in_letters(pred), in_letters(gold)
     if meanings[0] and meanings[0] == meanings[1]:
         return True
     for letter, other in ((meanings[1], pred), (meanings[0], gold)):
         if re.fullmatch("[A-J]", letter or "") and (option := LETTER.match(respell(other))):
             return option[1] == letter
-    telling = [{w.lower().replace(".", "") for w in TELLING.findall(a)} for a in (pred, gold)]
-    if all(telling) and telling[0] != telling[1]:  # 3 a.m., 3 p.m.
-        return False
-    if not re.search("[A-Za-z]", re.sub(WORD, "", gold)):
-        pred = UNIT.sub("", pred)
-    if not re.search("[A-Za-z]", re.sub(WORD, "", pred)):
-        gold = UNIT.sub("", gold)
     if bool(LABEL.match(respell(pred))) != bool(LABEL.match(respell(gold))):  # (B) 18
         pred, gold = (LABEL.sub("", respell(answer)) for answer in (pred, gold))
-    for thousands in (True, False):
-        try:
-            tree = canonical(read(pred, thousands))
-            if same(tree, canonical(read(gold, thousands), is_gold=True)):
-                return True
-        except Unreadable:
-            pass
-    return False
+    if not has_names(gold):
+        pred = with_unit(pred)
+    elif not has_names(pred):
+        gold = with_unit(gold)
+    return same_words(tokens(pred), tokens(gold)) and any(
+        same_answers(tokens(pred, thousands), tokens(gold, thousands))
+        for thousands in ((True, False) if "," in pred + gold else (True,))
+    )
+
+
+def has_names(answer: str) -> bool:
+    return any(len(t) == 1 and t.isascii() and t.isalpha() for t in tokens(answer))
+
+
+def with_unit(answer: str) -> str:
+    """The letters that end an answer as a unit: 5 m/s, where the other answer has no names."""
+    return LETTERED_UNIT.sub(lambda unit: rf" \text{{{unit[1]}}}", answer)
+
+
+def same_words(pred: list[str], gold: list[str]) -> bool:
+    """Whether no word makes a difference: less than 18 is not 18, nor 3 a.m. 3 p.m."""
+    if not (has_value(pred) and has_value(gold)):
+        return True
+    (changes, telling, words), (others, tell, rest) = map(meaning_of_words, (pred, gold))
+    is_sentence = min(len(words), len(rest)) >= SENTENCE
+    if telling and tell and telling != tell or is_sentence and words != rest:
+        return False
+    return changes == others
+
+
+def same_answers(pred: list[str], gold: list[str]) -> bool:
+    """Whether two lists of tokens are equal, and what they repeat in brackets says the same."""
+    try:
+        left = [canonical(parse(part)) for part in stated_twice(pred)]
+        right = [canonical(parse(part), is_gold=True) for part in stated_twice(gold)]
+    except Unreadable:
+        return False
+    is_consistent = all(same(side[0], side[-1]) for side in (left, right) if len(side) > 1)
+    return is_consistent and any(map(same, *zip(*itertools.product(left, right), strict=True)))
+
+
+def stated_twice(answer: list[str]) -> list[list[str]]:
+    """[160 minutes, 2 hours 40 minutes] of 160 minutes (2 hours 40 minutes), else the answer."""
+    if answer[-1:] != [")"] or "(" not in answer:
+        return [answer]
+    start = len(answer) - 1 - answer[::-1].index("(")
+    before, inside = answer[:start], answer[start + 1 : -1]
+    if not (before and inside) or ")" in inside or before[-1] in "=<>≤≥≈∈,;∨([{⦃+-*/^_":
+        return [answer]
+    said = "".join(token[1:] for token in inside if token[0] == '"').lower()
+    if not has_value(inside):
+        return [before, [MEANING[said]]] if said in MEANING else [answer]
+    is_name = before[-1][0] != '"' and before[-1].isalpha()
+    is_marked = inside[0] in "∨≈=" or said or "%" in inside and not {*"+-"} & {*inside}
+    if is_name or not is_marked or not has_value(before):
+        return [answer]
+    return [before, inside[inside[0] == "∨" :]]
 
 
 def in_letters(text: str) -> str | None:
@@ -105,14 +154,25 @@ def canonical(node: tuple, is_gold: bool = False) -> tuple:
     if kind == "words":
         letters = "".join(filter(str.isalpha, parts[0]))
         symbol = MEANING.get(letters, letters)
-        return canonical(read(symbol)) if len(symbol) == 1 or symbol == "10" else ("words", symbol)
+        is_symbol = len(symbol) == 1 or symbol[0].isdigit()
+        return canonical(read(symbol)) if is_symbol else ("words", symbol)
     if node == ("name", "ℝ"):
         return open_interval(negative(INFINITY), INFINITY)
     if kind == "relation":
         return canonical_relation(node, is_gold)
+    if kind == "based":  # 52_8, and 52 where the question gives the base
+        digits = "number", Fraction(parts[0]), None
+        return ("either", (node, digits)) if is_gold else digits if parts[1] == 10 else node
+    if kind == "without":
+        lacking = canonical(parts[1])
+        return punched([canonical(parts[0])], items(lacking) or (lacking,))
     if kind in ("group", "union"):
-        facts = [item for item in parts[-1] if item[:2] != ("relation", ("≠",))]  # 2x, x ≠ 0
+        is_hole = [item[:2] == ("relation", ("≠",)) for item in parts[-1]]  # 2x, x ≠ 0
+        facts = [item for item, hole in zip(parts[-1], is_hole, strict=True) if not hole]
         nodes = tuple(canonical(item, is_gold) for item in facts or parts[-1])
+        if facts and any(is_hole) and all(map(is_range, nodes)):
+            holes = [item[2] for item, hole in zip(parts[-1], is_hole, strict=True) if hole]
+            return punched(nodes, [hole for name, hole in holes if name[0] == "name"])
         if kind == "group" and parts[0] in ("", "⦃"):
             lists = [item[3] if item[:2] == ("group", "") else (item,) for item in nodes]
             nodes = tuple(itertools.chain(*lists))
@@ -156,8 +216,7 @@ def canonical_relation(node: tuple, is_gold: bool) -> tuple:
     if set(signs) <= {"<", "≤"} or set(signs) <= {">", "≥"}:
         return interval(node) or node
     if signs == ("≠",) and first[0] == "name":
-        hole = canonical(last)
-        return "union", (open_interval(negative(INFINITY), hole), open_interval(hole, INFINITY))
+        return punched([open_interval(negative(INFINITY), INFINITY)], [canonical(last)])
     if signs[-1] == "≈":
         return "either", tuple(canonical(side, is_gold) for side in node[2])
     if set(signs) != {"="}:
@@ -174,16 +233,85 @@ def open_interval(low: tuple, high: tuple) -> tuple:
     return "group", "(", ")", (low, high)
 
 
+def is_range(node: tuple) -> bool:
+    """Whether a node is an interval, or a union of intervals."""
+    if node[0] == "union":
+        return all(map(is_range, node[1]))
+    return node[0] == "group" and node[1] in ("(", "[") and len(node[3]) == 2
+
+
+def punched(ranges: list, holes: list) -> tuple:
+    """The union of intervals without single points. A point of unknown place is in the first."""
+    pieces = list(itertools.chain(*(r[1] if r[0] == "union" else [r] for r in ranges)))
+    if not all(map(is_range, pieces)):
+        return "without", tuple(pieces), tuple(holes)
+    for hole in holes:
+        for i, (_, opening, closing, (low, high)) in enumerate(pieces):
+            point, ends = place(hole), (place(low), place(high))
+            if point is None or None not in ends and ends[0] < point < ends[1]:
+                pieces[i : i + 1] = [
+                    ("group", opening, ")", (low, hole)),
+                    ("group", "(", closing, (hole, high)),
+                ]
+                break
+            opening, closing = (
+                "(" if point == ends[0] else opening,
+                ")" if point == ends[1] else closing,
+            )
+            pieces[i] = "group", opening, closing, (low, high)
+    return joined("union", pieces)
+
+
+def place(node: tuple) -> float | Fraction | None:
+    """Where a number lies on the real line; None where it has no value."""
+    try:
+        number = value(node, {"∞": FAR})
+        return number if isinstance(number, Fraction) else number.real
+    except Undefined:
+        return None
+
+
 def interval(node: tuple) -> tuple | None:
-    """(lower, upper) with its brackets, from x < b, a < x or a < x < b; None for another shape."""
+    """(lower, upper) with its brackets, from x < b, a < x, a < x < b or 2x < b; None for others."""
     _, signs, nodes = upward(node)
-    if len(nodes) == 2 and nodes[0][0] == "name":
+    is_left = nodes[0][0] == "name" or nodes[1][0] != "name" and free(nodes[0])
+    if len(nodes) == 2 and is_left:
         signs, nodes = ("<", *signs), (negative(INFINITY), *nodes)
     elif len(nodes) == 2:
         signs, nodes = (*signs, "<"), (*nodes, INFINITY)
-    if len(nodes) != 3 or nodes[1][0] != "name" or nodes[1][1] in free(nodes[0], nodes[2]):
+    if len(nodes) == 3 and nodes[1][0] != "name":
+        signs, nodes = solved(signs, nodes)
+    if len(nodes) != 3 or nodes[1][1] in free(nodes[0], nodes[2]):
         return None
     return "group", "(["[signs[0] == "≤"], ")]"[signs[1] == "≤"], (nodes[0], nodes[2])
+
+
+def solved(signs: tuple, nodes: tuple) -> tuple[tuple, tuple]:
+    """Bounds of x from those of a x + b, with rational a and b; no nodes for other expressions."""
+    names, line = free(nodes[1]), {}
+    for x in (Fraction(0), Fraction(1), Fraction(-7, 2), Fraction(11, 3)):
+        try:
+            line[x] = value(nodes[1], dict.fromkeys(names, x))
+        except Undefined:
+            return signs, ()
+    start, slope = line[0], line[1] - line[0]
+    if (
+        len(names) != 1
+        or not isinstance(slope, Fraction)
+        or not slope
+        or any(y != start + slope * x for x, y in line.items())
+    ):
+        return signs, ()
+    ends = [
+        ("product", (("sum", (end, ("number", -start, None))), ("number", 1 / slope, None)))
+        if ("name", "∞") not in walk(end)
+        else end
+        if slope > 0
+        else negative(end)
+        for end in (nodes[0], nodes[2])
+    ]
+    ends, signs = (ends, signs) if slope > 0 else (ends[::-1], signs[::-1])
+    return signs, (ends[0], ("name", *names), ends[1])
 
 
 def upward(node: tuple) -> tuple:
@@ -213,16 +341,13 @@ def same(a: tuple, b: tuple) -> bool:
         return same(equation if other[0] == "relation" else right, other)
     if "relation" in kinds:
         return a[0] == b[0] and same_relation(a, b)
-    if "based" in kinds:  # 52_8, and 52 where the question gives the base
-        based, other = (a, b) if a[0] == "based" else (b, a)
-        return other[0] == "number" and other[2] is None and based[1] == str(other[1])
     if kinds == {"matrix"}:
         shapes = [[len(row) for row in matrix[1]] for matrix in (a, b)]
         cells = [itertools.chain(*matrix[1]) for matrix in (a, b)]
         return shapes[0] == shapes[1] and all(map(same, *cells))
     if items(a) is not None or items(b) is not None:
         return same_items(a, b)
-    return "words" not in kinds and same_value(a, b)
+    return not kinds & {"words", "based"} and same_value(a, b)
 
 
 def items(node: tuple) -> tuple | None:
@@ -280,6 +405,7 @@ def same_relation(a: tuple, b: tuple) -> bool:
 
 def same_value(a: tuple, b: tuple) -> bool:
     """Equal values wherever both have one; either side may leave % and ° out, or spell them out."""
+    a, b = in_one_unit(a, b)
     names = free(a, b)
     percents = (Fraction(1), HUNDREDTH) if "%" in names else (Fraction(1),)
     degrees = (Fraction(1), cmath.pi / 180) if "°" in names else (Fraction(1),)
@@ -294,6 +420,50 @@ def same_value(a: tuple, b: tuple) -> bool:
             if agreeing >= (1 if is_constant else AGREEING):
                 return True
     return is_constant and rounded(a, b)
+
+
+def in_one_unit(*nodes: tuple) -> list[tuple]:
+    """The nodes with numbers for units: their sizes in the largest of all, where each has units of
+    one dimension; where one has none, in the smallest of the other's, so that 2 h 40 min is 160.
+    Nodes of different dimensions get no value.
+    """
+    found = [sizes(node) for node in nodes]
+    if not any(found):
+        return list(nodes)
+    bases = [min(mine, default=1) for mine in found]
+    if all(found):
+        if len({dimension(node) for node in nodes}) > 1:
+            return [("words", "")] * len(nodes)
+        is_plain = len({n[2] for n in walk(nodes) if n[:1] == ("unit",)}) == 1
+        bases = [max(itertools.chain(*found)) if is_plain else 1] * len(nodes)
+    return [in_numbers(node, base) for node, base in zip(nodes, bases, strict=True)]
+
+
+def sizes(node: tuple) -> list[Fraction]:
+    return [n[1] for n in walk(node) if n[:1] == ("unit",)]
+
+
+def in_numbers(node, base: Fraction):
+    """The tree with each unit as a number: its size in the unit `base`."""
+    if not isinstance(node, tuple):
+        return node
+    if node[:1] == ("unit",):
+        return "number", node[1] / base, None
+    return tuple(in_numbers(part, base) for part in node)
+
+
+def dimension(node: tuple) -> Fraction:
+    """The dimension of a tree: 1 without units."""
+    kind, *parts = node
+    if kind == "unit":
+        return parts[1]
+    if kind == "product":
+        return math.prod(map(dimension, parts[0]), start=Fraction(1))
+    if kind == "sum":
+        return max(map(dimension, parts[0]))
+    if kind == "power" and parts[1][0] == "number" and abs(parts[1][1]) <= 9:
+        return dimension(parts[0]) ** int(parts[1][1])
+    return Fraction(1)
 
 
 def values(a: tuple, b: tuple, units: dict | None = None):
@@ -346,6 +516,6 @@ def rounded(a: tuple, b: tuple) -> bool:
 def decimal_places(node: tuple) -> int | None:
     """Digits after the point of a decimal, with or without a sign or unit; None for any other."""
     if node[0] == "product":
-        factors = [factor for factor in node[1] if factor != MINUS and factor[0] != "name"]
+        factors = [f for f in node[1] if f not in (MINUS, ONE) and f[0] != "name"]
         return decimal_places(factors[0]) if len(factors) == 1 else None
     return node[2] if node[0] == "number" else None

@@ -11,12 +11,14 @@ A node is a tuple: its kind, then its parts.
     ("based", digits, base)              52_8
     ("group", open, close, nodes)        a tuple, an interval, a set; with "" and "" a bare list
     ("union", nodes) ("matrix", rows) ("relation", signs, nodes) ("words", "in lower case")
+    ("unit", size, dimension)            a factor; see units.py
+    ("without", set, what it lacks)
 """
 
 import re
 from fractions import Fraction
 
-from scoring.latex.tokens import tokens, without_words
+from scoring.latex.tokens import has_value, tokens, without_words
 from scoring.latex.values import FUNCTIONS
 
 TOKENS, DEPTH, DIGITS = 1_000, 30, 1_000
@@ -24,7 +26,7 @@ ONE, MINUS = ("number", Fraction(1), None), ("number", Fraction(-1), None)
 CLOSING = {"(": ")]", "[": ")]", "{": "}", "⦃": "⦄", "|": "|", "⌊": "⌋", "⌈": "⌉"}
 ROUNDING = {"|": "abs", "⌊": "floor", "⌈": "ceil"}
 RELATIONS = "=≠<>≤≥≈∈→"
-SEPARATORS = ",;⏎"
+SEPARATORS = ",;∨⏎"
 END = "\n"  # the last token; no other one has white space
 STOPS = {*SEPARATORS, *"&:/*+-±∓∪∩∖^_!'%°)]}⦄⌋⌉|", *RELATIONS, "\\end", "over", END}
 
@@ -35,20 +37,42 @@ class Unreadable(Exception):
 
 def read(text: str, thousands: bool = True) -> tuple:
     """Returns the tree of an answer. Raises Unreadable. thousands: 1,000 is one number."""
-    answer = tokens(text, thousands)
+    return parse(tokens(text, thousands))
+
+
+def parse(answer: list[str]) -> tuple:
+    """Returns the tree of tokens. Raises Unreadable."""
     if len(answer) > TOKENS:
         raise Unreadable("too long")
-    if not any(t[0] != '"' and (t[-1].isalnum() or t in "∅ℝ∞π") for t in answer):
-        words = [t[1:] for t in answer if t[0] == '"']
+    if not has_value(answer):
+        words = [t[1:].lower() for t in answer if t[0] == '"']
         if not words:
             raise Unreadable("nothing there")
         words = " ".join([word for word in words if word not in ("a", "an", "the")] or words)
         return ("words" if len(words) > 1 else "name"), words
-    reader = Reader(without_words(answer))
+    reader = Reader(balanced(without_words(answer)))
     nodes = reader.list()
     if reader.next != END:
         raise Unreadable(f"{reader.next} left over")
     return nodes[0] if len(nodes) == 1 else ("group", "", "", nodes)
+
+
+def balanced(answer: list[str]) -> list[str]:
+    """The tokens with the partner of a lone opening bracket, without a lone closing one.
+
+    A list is left as it is, since (3, 4 may be an interval.
+    """
+    opened, lone = [], []
+    for i, token in enumerate(answer):
+        if token in "([{⦃":
+            opened.append(token)
+        elif token in ")]}⦄" and not (opened and opened.pop()):
+            lone.append(i)
+    if len(opened) + len(lone) != 1 or any(token in SEPARATORS for token in answer):
+        return answer
+    if lone:
+        return answer[: lone[0]] + answer[lone[0] + 1 :]
+    return [*answer, CLOSING[opened[0]][0]]
 
 
 # ---- nodes -----------------------------------------------------------------------------------
@@ -148,9 +172,8 @@ class Reader:
         nodes = [self.sum()]
         while self.accept("∪"):
             nodes.append(self.sum())
-        if nodes == [("name", "ℝ")] and self.accept("∖"):  # all reals but these
-            return "relation", ("≠",), (("name", "x"), self.sum())
-        return joined("union", nodes)
+        node = joined("union", nodes)
+        return ("without", node, self.sum()) if self.accept("∖") else node
 
     def sum(self) -> tuple:
         nodes = []
@@ -168,6 +191,9 @@ class Reader:
             if self.next == "|" and self.bars or self.next == ":" and "⦃" in self.tokens:
                 break
             operator = self.accept(*"*/:")
+            if nodes[-1][0] in ("group", "matrix") and self.next[0] == "@":
+                self.take()  # of every entry
+                continue
             node = self.signed() if operator else self.factor()
             nodes.append(inverse(node) if operator and operator in "/:" else node)
         return joined("product", nodes)
@@ -232,6 +258,8 @@ class Reader:
             node = self.call(token)
         elif token == "\\beg":
             node = self.matrix()
+        elif token[0] == "@":
+            node = "unit", *map(Fraction, token[1:].split("@"))
         elif token == "∅":
             node = "group", "⦃", "⦄", ()
         elif token not in STOPS and token[0] != "\\":
@@ -287,7 +315,7 @@ class Reader:
             node = self.atom()
         else:
             nodes = [self.factor()]
-            while self.next not in STOPS and self.next not in FUNCTIONS:
+            while self.next not in STOPS and self.next not in FUNCTIONS and self.next[0] != "@":
                 nodes.append(self.factor())
             node = joined("product", nodes)
         if scripts.get("^") == negative(ONE) and "arc" + function in FUNCTIONS:

@@ -40,6 +40,8 @@ def evaluate(node: tuple, names: dict) -> Fraction | complex:
         return parts[0]
     if kind == "name":
         return names[parts[0]]
+    if kind == "unit":
+        return Fraction(1)
     if kind == "sum" or kind == "product":
         total = evaluate(parts[0][0], names)
         for part in parts[0][1:]:
