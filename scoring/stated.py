@@ -31,7 +31,8 @@ BOLD = re.compile(rf"{OPENING}([^*\n]+){CLOSING}")
 DISPLAYED = re.compile(r"(?s)(?<!\\)\\([(\[])(.{1,2000}?)\\[)\]]|\$\$([^$]{1,2000})\$\$")
 HASHES = re.compile(r"####[ \t]*((?!\d+\. )[^\sA-Za-z#*][^\n]*)")  # no heading of Markdown's
 FORMULA = re.compile(  # $400 + $60 and 5*$2=10$ are money
-    r"(?<![\w*/+×\\])\$(?!\d[^$\n]*?(?<![\\A-Za-z])[A-Za-z]{2,} )(?=\S)((?:\\\$|[^$\n])+)(?<=\S)\$(?!\d)"
+    r"(?<![\w*/+×\\])\$(?!\d[^$\n]*?(?<![\\A-Za-z])[A-Za-z]{2,} )(?=\S)((?:\\\$|[^$\n])+)(?<=\S)"
+    r"\$(?!\d)"
     r"|\$ ([^$\n]+) \$(?!\d)"
 )
 PHRASE = re.compile(
@@ -48,7 +49,12 @@ CLAUSE = re.compile(  # where the words that state an answer end
 )
 COPULA = re.compile(r"\s(?:is|are|was|were|be|equals)\b:?|(?<=[\w)]):(?=\s)")
 NUMBER = re.compile(r"-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+|%)?")
-INSIDE = re.compile(r"\s*[\^*/×·!]|[\w{°]|\.\d|\s*[+-]\s*[\w$\\]")  # follows what is no number yet
+INSIDE = re.compile(  # follows what is no number yet
+    r"\s*[\^*/×·!]|[\w{°]|\.\d|\s*[+-]\s*[\w$\\]|\s(?:squared|cubed|dozen|hundred|\w+illion|thousand)"
+)
+CHANGED = re.compile(
+    r"\b(?:not|than|of|least|most|negative|minus|half|twice|under|over|below|above|or)\s+$"
+)
 CUT_OFF = re.compile(r"[-=+/,(<>^_{\\*]$")
 WRAPPER = re.compile(
     r"\\(?:text(?!color)\w*|math\w+|emph|underline|[mhf]box|boxed|operatorname)\s*\{([^{}]*)\}"
@@ -58,8 +64,8 @@ LABEL = re.compile(
     r"(?i)^((?:\\text\w*\s*\{)*)\s*(?:(?:so|thus|hence|therefore|then),?\s+)?(?:the\s+)?"
     r"(?:(?:final|correct)\s+)?answer\s*(?:is|was|would be|:)\s*:?\s*"
 )
-CONTRAST = re.compile(r"(?:,\s|\s\()(?:not|rather than|instead of|since|because)\b.*")
-PLEASANTRY = re.compile(r"\.?\s+I hope\b.*|\\end\s*\{[^{}]*\}")
+CONTRAST = re.compile(r"(?:,\s|\s\()(?:not|rather than|instead of)\b[^.]*$")
+PLEASANTRY = re.compile(r"\.?\s+I hope\b.*|\\end\s*\{(?:align|equation|gather)[^{}]*\}")
 VERDICT = re.compile(r"(?i)(?:so|thus|hence|therefore|overall)?[,:\s]*(yes|no)\W*")
 FIRST = re.compile(  # No matter how, no one: no verdict
     r"(?i)\W*(yes\b|no\b(?!\s+(?!because|since|as|it|you|the|there|they|we|this|that|users?)\w))"
@@ -211,11 +217,11 @@ def concluded(paragraph: str) -> str | None:
                 return "".join(formulas[-1]).strip()
             _, equals, after = said[0].rpartition("=")
             numbers = list(NUMBER.finditer(after))
-            if "\\" in after or not numbers:
-                return after.strip(" ,;.")
-            number = numbers[0 if equals else -1]
-            is_whole = not INSIDE.match(after, number.end())
-            return number[0].rstrip(",") if is_whole else after.strip(" ,;.")
+            number = numbers[0 if equals else -1] if numbers else None
+            is_alone = number and "\\" not in after and len(after.split()) > 4
+            is_alone = is_alone and not CHANGED.search(after, 0, number.start())
+            is_alone = is_alone and not INSIDE.match(after, number.end())
+            return number[0].rstrip(",") if is_alone else after.strip(" ,;.")
     return None
 
 
