@@ -15,6 +15,8 @@ import functools
 import hashlib
 import itertools
 import json
+import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -203,12 +205,27 @@ def read_items(o: Options, names: list[str], problems: cli.Problems) -> tuple[di
             problems.append(str(error))
             unreached += [name] if isinstance(error, hub.Unreachable) else []
             continue
+        problems += unscorable(name, loaded)
         rows = json.dumps([item.row for item in loaded], sort_keys=True, default=str)
         hashes[name] = hashlib.sha256(rows.encode()).hexdigest()
         items[name] = testsets.limited(name, loaded, o.limit, o.seed)
     others = ", ".join(f"DIR/{name}.jsonl" for name in unreached[1:])
     problems.add(others, f"the Hub was not asked for the others: {others}")
     return items, demos, hashes
+
+
+def unscorable(name: str, items: list[Item]) -> list[str]:
+    """The rows that no answer can be scored against, as one problem."""
+    found = []
+    for item in items:
+        try:
+            score(name, item.row, "")
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            found.append(f"{item.id}: {error}")
+    more = [f"... and {len(found) - 3} rows more"] if len(found) > 3 else []
+    return (
+        ["\n  ".join([f"{name}: rows that cannot be scored", *found[:3], *more])] if found else []
+    )
 
 
 def check_same(folder: Path, before: dict, now: dict):
@@ -229,7 +246,8 @@ def check_same(folder: Path, before: dict, now: dict):
 
 def read_answers(file: Path) -> dict[tuple[str, int], dict]:
     """The answers of a file by (id, sample)."""
-    return {key_of(row): row for row in scoreboard.read_lines(file)}
+    columns = {"id": str, "output": str, "prompt_tokens": int, "generated_tokens": int}
+    return {key_of(row): row for row in scoreboard.read_lines(file, columns)}
 
 
 def prompt_ids(e: Evaluation, name: str, item: Item) -> tuple[str, list[int]]:
@@ -251,12 +269,14 @@ def to_ask(e: Evaluation, answers: dict) -> tuple[list[Request], list[Completion
     o, context = e.options, e.config.max_position_embeddings
     requests, too_long, asked, clamped = [], [], {}, 0
     settings = {name: getattr(o, name) for name in SAMPLING_OPTIONS}
-    settings |= {"stop_ids": tuple(e.chat.stop_ids), "stop": ("Question:",) if o.shots else ()}
+    settings["stop_ids"] = tuple(e.chat.stop_ids)
     for name, item in [(name, item) for name, items in e.items.items() for item in items]:
         missing = [i for i in range(o.samples) if (item.id, i) not in answers[name]]
         if not missing:
             continue
         text, ids = prompt_ids(e, name, item)
+        openings = benchmarks.openings(name, item.row) if o.shots else ()
+        settings["stop"] = tuple(f"\n{opening}" for opening in openings)
         room = context - len(ids)  # for the answer
         clamped += 0 < room < o.max_new
         for sample in missing:
@@ -336,26 +356,45 @@ def with_progress(completions: Iterator[Completion], count: int, label: str):
 # ---- scores --------------------------------------------------------------------------------------
 
 
-def scored_text(e: Evaluation, name: str, output: str) -> str:
-    """What of an output is scored: all of it; of a base model's, up to the end of its first box."""
-    boxes = stated.boxes(output)[0] if e.options.shots and name != "ifeval" else []
-    return output[: boxes[0][1]] if boxes else output
+def own_turn(e: Evaluation, name: str, item: Item, output: str) -> str:
+    """An output in plain text up to a next turn that the model invents; any other as it is."""
+    if not e.options.shots:
+        return output
+    openings = "|".join(benchmarks.openings(name, item.row))
+    return re.split(rf"^(?:{openings})", output, maxsplit=1, flags=re.MULTILINE)[0]
 
 
-def score_all(e: Evaluation, answers: dict) -> dict[str, list[dict]]:
-    """The rows of scores/, by benchmark, of the items that have answers."""
-    scores = {}
+def judged(e: Evaluation, name: str, output: str) -> str:
+    """What of an output is judged, by the rules and by a jury: what follows the thinking, and of an
+    answer in plain text no more than its first box."""
+    text = stated.after_thinking(output)
+    boxes = stated.boxes(text)[0] if e.options.shots and name != "ifeval" else []
+    return text[: boxes[0][1]] if boxes else text
+
+
+def score_all(e: Evaluation, answers: dict) -> tuple[dict[str, list[dict]], dict[tuple, str]]:
+    """The rows of scores/, by benchmark, of the items that have answers; the texts judged, by
+    (benchmark, id, sample).
+
+    charged_tokens: those of the answer's own turn, by its share of the characters.
+    """
+    scores, texts = {}, {}
     for name, items in e.items.items():
         for item, sample in itertools.product(items, range(e.options.samples)):
             if (reply := answers[name].get((item.id, sample))) is None:
                 continue  # --rescore of fewer items
-            result = score(name, item.row, scored_text(e, name, reply["output"]))
+            output = own_turn(e, name, item, reply["output"])
+            texts[name, item.id, sample] = text = judged(e, name, output)
             row = {"id": item.id, "gold": BENCHMARKS[name].gold(item.row)}
-            row |= dataclasses.asdict(result) | {key: reply[key] for key in scoreboard.COUNTED}
+            row |= dataclasses.asdict(score(name, item.row, text))
+            row |= {key: reply[key] for key in scoreboard.COUNTED}
+            share = len(output) / len(reply["output"]) if output else not reply["output"]
+            row["charged_tokens"] = math.ceil(share * reply["generated_tokens"])
+            row["finish_reason"] = reply["finish_reason"] if share == 1 else "stop"
             row["opened_think"] = reply["output"].lstrip().startswith("<think>")
             row |= {"sample": sample} if e.options.samples > 1 else {}
             scores.setdefault(name, []).append(row)
-    return scores
+    return scores, texts
 
 
 def ask_judge(o: Options, spec: str, prompts: dict[tuple, list[int]], stop_ids: list[int]):
@@ -380,13 +419,16 @@ def main(arguments: list[str] | None = None):
         answers = answer(e)
 
         # ---- scores: by the rules, which nothing can stop, then by a jury
-        scores = score_all(e, answers)
+        scores, texts = score_all(e, answers)
         if not scores:
             raise hub.UserError(f"--rescore: no answers to {o.benchmarks} in {e.folder}")
+        changed = scoreboard.changes(e.folder, scores)
+        if o.rescore or changed:
+            print("\n".join(changed or ["no verdict changed"]))
         table = scoreboard.write(e.folder, e.settings, scores, e.config)
         if o.judge:
             ask, judges = functools.partial(ask_judge, o), cli.words(o.judge)
-            print(jury.judge(judges, e.folder, e.items, answers, scores, ask))
+            print(jury.judge(judges, e.folder, e.items, texts, scores, ask))
             table = scoreboard.write(e.folder, e.settings, scores, e.config, o.judge)
         print(table)
 

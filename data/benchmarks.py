@@ -255,13 +255,19 @@ def prompt(name: str, row: dict) -> str:
 
 def few_shot(name: str, row: dict, demos: list[dict]) -> str:
     """Plain text for a base model: worked demonstrations in one layout, then the question."""
+    turns = [f"{turn(name, demo)} {demonstration(name, demo)}" for demo in demos]
+    return "\n\n".join(filter(None, [BENCHMARKS[name].instruction, *turns, turn(name, row)]))
 
-    def block(row: dict, answer: str) -> str:
-        text = body(name, row)
-        return ("" if "\nQuestion: " in text else "Question: ") + f"{text}\nAnswer:{answer}"
 
-    blocks = [block(demo, " " + demonstration(name, demo)) for demo in demos]
-    return "\n\n".join(filter(None, [BENCHMARKS[name].instruction, *blocks, block(row, "")]))
+def turn(name: str, row: dict) -> str:
+    text = body(name, row)
+    return ("" if "\nQuestion: " in text else "Question: ") + f"{text}\nAnswer:"
+
+
+def openings(name: str, row: dict) -> tuple[str, ...]:
+    """What begins a line of few_shot's next turn: it ends an answer in plain text."""
+    labels = (turn(name, row).partition(":")[0], "Question", *(["Q"] if name == "coqa" else []))
+    return tuple(f"{label}:" for label in dict.fromkeys(labels))
 
 
 def demonstration(name: str, row: dict) -> str:

@@ -5,7 +5,10 @@
 No model text is executed or evaluated, and every scorer is bounded by construction.
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from data.benchmarks import BENCHMARKS
 from scoring import choice, ifeval, latex, number, qa, stated, summary
@@ -31,6 +34,16 @@ def score(benchmark: str, item: dict, output: str) -> Score:
     """
     text = stated.after_thinking(output)[-LONGEST:]
     return SCORERS[BENCHMARKS[benchmark].scorer](BENCHMARKS[benchmark], item, text)
+
+
+@cache
+def rules() -> str:
+    """The version of the rules: a digest of the sources that decide verdicts."""
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(folder.rglob("*.py"), key=lambda file: file.relative_to(folder).parts):
+        if file.name not in ("jury.py", "scoreboard.py"):
+            digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()[:12]
 
 
 def verdict(is_right: bool, extracted: str | None, detail: str) -> Score:

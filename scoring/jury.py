@@ -4,7 +4,7 @@
 
 A judge reads the question, the ending of an answer and the reference, extracts both final results,
 compares their meaning and ends in \\boxed{yes} or \\boxed{no}. For IFEval it reads the instruction
-and no reference. The prompts are our own: the paper's are not published.
+and no reference. docs/benchmarks.md says what the prompts share with the paper's.
 
 A judge is a model as evaluate.py takes them, or NAME@URL of a server. Its verdicts are kept in
 judges/NAME/BENCHMARK.jsonl of the run folder, one line an answer, and asked for once only.
@@ -39,6 +39,7 @@ Reference answer:
 Ending of the answer:
 {ending}
 
+Do not answer the question yourself. \
 First extract the final result of the answer, then that of the reference. Compare what they mean, \
 not how they are written. An answer without a final result is not correct. End with \\boxed{{yes}} \
 if the two mean the same, otherwise with \\boxed{{no}}."""
@@ -61,17 +62,17 @@ otherwise does not matter. End with \\boxed{{yes}} if all of them hold, otherwis
 
 
 def prompt(question: str, answer: str, reference: str | None) -> str:
-    """What a judge is asked. answer: what comes after the thinking. No reference: IFEval."""
+    """What a judge is asked. answer: the text that the rules judge. No reference: IFEval."""
     if reference is None:
         return INSTRUCTION.format(question=question, ending=answer)
     return COMPARE.format(question=question, ending=answer[-ENDING:], reference=reference)
 
 
 def verdict(text: str) -> bool | None:
-    """The last \\boxed{yes} or \\boxed{no} after the judge's own thinking; None without one."""
-    text = text.rpartition("</think>")[2]
-    words = re.findall(r"\\boxed\s*\{\s*(?:\\text\s*\{)?\s*(yes|no)\b", text, re.IGNORECASE)
-    return words[-1].lower() == "yes" if words else None
+    """Whether the last box after the judge's own thinking says yes; None if it says neither."""
+    boxed = stated.extract_boxed(text) or ""
+    word = re.sub(r"[\W_]+", " ", stated.unwrapped(boxed)).strip().lower()
+    return word == "yes" if word in ("yes", "no") else None
 
 
 def majority(votes: list[bool | None]) -> bool:
@@ -82,11 +83,11 @@ def majority(votes: list[bool | None]) -> bool:
 # ---- all verdicts --------------------------------------------------------------------------------
 
 
-def judge(judges: list[str], folder: Path, items, answers, scores, ask: Callable) -> str:
+def judge(judges: list[str], folder: Path, items, texts, scores, ask: Callable) -> str:
     """Replaces the value of every row in `scores` by the jury's verdict; returns the differences.
 
-    The value by the rules is kept as "rules", the single verdicts as "votes". items, answers and
-    scores are by benchmark, as evaluate.py has them. ask(judge, {key: prompt ids}, stop_ids)
+    The value by the rules is kept as "rules", the single verdicts as "votes". items and scores are
+    by benchmark, as evaluate.py has them; texts: what the rules judged, by benchmark and key. ask(judge, {key: prompt ids}, stop_ids)
     yields (key, text, engine's name) as the judge answers; it may leave out prompts that are too
     long for the judge.
     """
@@ -94,7 +95,7 @@ def judge(judges: list[str], folder: Path, items, answers, scores, ask: Callable
     for name, rows in scores.items():
         item_rows = {item.id: item.row for item in items[name]}
         for row in rows:
-            text = stated.after_thinking(answers[name][key_of(row)]["output"]).strip()
+            text = texts[name, *key_of(row)]
             item = item_rows[row["id"]]
             reference = benchmarks.reference(name, item)
             question = item["prompt"] if reference is None else benchmarks.body(name, item)
@@ -114,7 +115,8 @@ def verdicts_of(spec: str, folder: Path, prompts: dict, ask: Callable) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     render, stop_ids = reader(name)
     weights = "" if url else hub.fingerprint(hub.fetch(name, flag="--judge"))
-    rows = [row for file in folder.glob("*.jsonl") for row in read_lines(file)]
+    wanted = {"prompt": str, "verdict": bool | None}
+    rows = [row for file in folder.glob("*.jsonl") for row in read_lines(file, wanted)]
     cached = {row["prompt"]: row["verdict"] for row in rows}
     verdicts, digests = {}, {}
     for key, text in prompts.items():

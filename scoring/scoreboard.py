@@ -16,6 +16,7 @@ from pathlib import Path
 import flops
 from common import cli, files, hub
 from data.benchmarks import BENCHMARKS
+from scoring import rules
 
 COUNTED = ("prompt_tokens", "generated_tokens", "finish_reason")  # of an answer, kept in its score
 METRICS = {"squad": "f1", "coqa": "f1", "summary": "rouge_l"}  # others: accuracy
@@ -36,10 +37,10 @@ def read_json(file: Path) -> dict:
         raise hub.UserError(f"{file}: cannot be read ({error}); move it away") from error
 
 
-def read_lines(file: Path) -> list[dict]:
+def read_lines(file: Path, columns: dict[str, type]) -> list[dict]:
     """The rows of a JSONL file, [] where there is none; cuts off a last line torn by a kill.
 
-    Raises hub.UserError for any other line that is no JSON.
+    Raises hub.UserError for any other line that is no object with these columns of these types.
     """
     text, rows = file.read_bytes() if file.is_file() else b"", []
     whole = text[: text.rfind(b"\n") + 1]
@@ -47,10 +48,14 @@ def read_lines(file: Path) -> list[dict]:
         os.truncate(file, len(whole))
     for number, line in enumerate(whole.splitlines(), 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            place = f"{file}:{number}"
-            raise hub.UserError(f"{place}: not an answer ({error}); remove that line") from error
+            row = dict(json.loads(line))
+            wrong = [name for name in columns if not isinstance(row.get(name), columns[name])]
+        except (ValueError, TypeError) as error:
+            row, wrong = None, [str(error)]
+        if wrong:
+            why = ", ".join(wrong)
+            raise hub.UserError(f"{file}:{number}: not an answer ({why}); remove that line")
+        rows.append(row)
     return rows
 
 
@@ -81,11 +86,11 @@ def of_benchmark(name: str, rows: list[dict], config, max_new: int = 0) -> dict:
     for row in rows:
         is_right = row["value"] > 0.5 if is_judged else row["correct"]
         by_item.setdefault(row["id"], []).append(row["value"])
-        by_verdict[is_right].append(row["generated_tokens"])
+        by_verdict[is_right].append(row["charged_tokens"])
     values = [mean(samples) for samples in by_item.values()]
     accuracy, n = mean(values), len(values)
     variance = sum((value - accuracy) ** 2 for value in values) / max(1, n - 1)
-    lengths = [(row["prompt_tokens"], row["generated_tokens"]) for row in rows]
+    lengths = [(row["prompt_tokens"], row["charged_tokens"]) for row in rows]
     return {
         "family": BENCHMARKS[name].family,
         "metric": "jury" if is_judged else METRICS.get(BENCHMARKS[name].scorer, "accuracy"),
@@ -129,18 +134,47 @@ def of_families(benchmarks: dict[str, dict]) -> dict[str, dict]:
     return families
 
 
+def changes(folder: Path, scores: dict) -> list[str]:
+    """Which verdicts of the rules differ from those in scores/: a count, and up to five of them."""
+    shown = {True: [], False: []}  # by whether the answer became right
+    for name, rows in scores.items():
+        wanted = {"id": str, "correct": bool, "value": float}
+        try:
+            before = {
+                key_of(row): row for row in read_lines(folder / f"scores/{name}.jsonl", wanted)
+            }
+        except hub.UserError:
+            continue  # nothing to compare with
+        for row in rows:
+            old = before.get(key_of(row), row)
+            values = old.get("rules", old["value"]), row["value"]
+            if (old["correct"], values[0]) != (row["correct"], values[1]):
+                line = f"  {name} {row['id']}: {values[0]:.3g} -> {values[1]:.3g}, extracted"
+                line += f" {old.get('extracted')!r} -> {row['extracted']!r}, gold {row['gold']!r}"
+                shown[values[1] > values[0]].append(textwrap.shorten(line, 160, placeholder=" ..."))
+    better, worse = len(shown[True]), len(shown[False])
+    head = (
+        f"verdicts that changed: {better + worse}, {better} for the better, {worse} for the worse"
+    )
+    lines = [*shown[True][: 5 - min(worse, 2)], *shown[False]][:5]
+    lines = [
+        textwrap.fill(line, 80, initial_indent="  ", subsequent_indent="    ") for line in lines
+    ]
+    return [head, *lines] if better + worse else []
+
+
 # ---- what is written and shown -------------------------------------------------------------------
 
 
 def write(folder: Path, settings: dict, scores: dict, config, jury: str = "") -> str:
-    """Writes everything; returns the table. Benchmarks scored before with these settings, and by
-    the same `jury`, stay."""
+    """Writes everything; returns the table. Benchmarks scored before with these settings, by the
+    same rules and the same `jury`, stay."""
     (folder / "scores").mkdir(exist_ok=True)
     for name, rows in scores.items():
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         files.write_atomic(folder / "scores" / f"{name}.jsonl", lines)
     kept = {key: settings[key] for key in ("model", "weights", "options", "engine")}
-    kept["jury"] = jury
+    kept |= {"rules": rules(), "jury": jury}
     before = read_json(folder / "scores.json")
     entries = before.get("benchmarks", {}) if before.get("settings") == kept else {}
     max_new = settings["options"]["max_new"]

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import made
 import pytest
@@ -17,6 +19,7 @@ import engine
 import evaluate
 import flops
 import model as models
+import scoring
 from common import files, hub
 from config import Config
 from data import benchmarks, toy
@@ -88,7 +91,8 @@ def test_all_18_run_from_files(base, folder, tmp_path):
                                  "finish_reason"]  # fmt: skip
         for row in rows(out, name, "scores"):
             assert {"id", "gold", "extracted", "value", "correct", "detail", "prompt_tokens",
-                    "generated_tokens", "finish_reason", "opened_think"} == row.keys()  # fmt: skip
+                    "generated_tokens", "charged_tokens", "finish_reason",
+                    "opened_think"} == row.keys()  # fmt: skip
     table = list(csv.DictReader((out / "scores.csv").open()))
     assert [line["name"] for line in table] == [*STUDY, *summary["families"]]
 
@@ -125,7 +129,8 @@ def test_means_errors_and_families_are_as_defined():
 
     def row(i, value, tokens=10, **more):
         return {"id": str(i), "value": value, "correct": value == 1, "prompt_tokens": 5,
-                "generated_tokens": tokens, "finish_reason": "stop", "extracted": "x",
+                "generated_tokens": 99, "charged_tokens": tokens, "finish_reason": "stop",
+                "extracted": "x",
                 "opened_think": False, **more}  # fmt: skip
 
     odd = row(3, 1, 30, finish_reason="length", extracted=None, opened_think=True)
@@ -146,21 +151,38 @@ def test_means_errors_and_families_are_as_defined():
     assert family["generated_tokens_right"] == 25 and family["generated_tokens_wrong"] == 30
 
 
-def test_base_models_get_demonstrations_and_stop_at_the_next_question(base, folder, tmp_path,
-                                                                      monkeypatch):  # fmt: skip
-    seen = []
+class Says:
+    """An engine that answers every request with one text."""
+
+    name, context = "made", 4096
+
+    def __init__(self, text, seen):
+        self.text, self.seen = text, seen
 
     def complete(self, requests):
         for r in requests:
-            seen.append(r)
-            text = " So \\boxed{7}. Then \\boxed{1,200}."
-            yield engine.Completion(r.id, text, [1], "stop", len(r.prompt), 1)
+            self.seen.append(r)
+            yield engine.Completion(r.id, self.text, [1], "stop", len(r.prompt), 10)
 
-    monkeypatch.setattr(decoder.Decoder, "complete", complete)
-    names = "gsm8k,ifeval,scibench"
+
+def let_say(monkeypatch, text):
+    """Makes every engine an engine that says `text`; returns what it is asked."""
+    seen = []
+    monkeypatch.setattr(engine, "load", lambda *_, **__: nullcontext(Says(text, seen)))
+    return seen
+
+
+def test_base_models_get_demonstrations_and_stop_at_their_benchmarks_next_turn(
+    base, folder, tmp_path, monkeypatch
+):
+    seen = let_say(monkeypatch, " So \\boxed{7}. Then \\boxed{1,200}.")
+    names = "gsm8k,ifeval,scibench,squad,consumer_qa"
     arguments = (base, "--data-dir", folder, "--benchmarks", names, "--shots", 1)
     assert run(*arguments, "--out", tmp_path / "out") == 0
-    assert all(r.sampling.stop == ("Question:",) for r in seen)
+    stops = {r.id.split("/")[0]: r.sampling.stop for r in seen}
+    assert stops["gsm8k"] == stops["ifeval"] == stops["scibench"] == ("\nQuestion:",)
+    assert stops["squad"] == ("\nPassage:", "\nQuestion:")
+    assert stops["consumer_qa"] == ("\nContract:", "\nQuestion:")
     assert all(r.sampling.max_new <= 2048 for r in seen)
     asked = {name: rows(tmp_path / "out", name)[0]["prompt"] for name in names.split(",")}
     assert asked["gsm8k"].count("Answer:") == 2 and asked["ifeval"].count("Answer:") == 1
@@ -168,6 +190,87 @@ def test_base_models_get_demonstrations_and_stop_at_the_next_question(base, fold
     scores = rows(tmp_path / "out", "gsm8k", "scores")
     assert [r["extracted"] for r in scores] == ["7", "7"]  # the first box
     assert [r["correct"] for r in scores] == [False, True]
+
+
+def test_an_invented_next_turn_of_a_cached_answer_is_neither_judged_nor_charged(
+    base, folder, tmp_path, monkeypatch, capsys
+):
+    turn = "The answer is 7.\n\nQuestion: Another one?\nAnswer: The answer is 1,200. It goes on."
+    let_say(monkeypatch, turn)
+    arguments = (base, "--data-dir", folder, "--benchmarks", "gsm8k,ifeval", "--shots", 1)
+    assert run(*arguments, "--out", tmp_path / "out") == 0
+    found = rows(tmp_path / "out", "gsm8k", "scores")
+    assert {r["extracted"] for r in found} == {"7"}
+    assert {r["generated_tokens"] for r in found} == {10}
+    assert {r["charged_tokens"] for r in found} == {math.ceil(10 * 18 / len(turn))}
+    assert rows(tmp_path / "out", "gsm8k")[0]["output"] == turn  # as it was generated
+    summary = json.loads((tmp_path / "out/summary.json").read_text())["benchmarks"]
+    assert summary["gsm8k"]["generated_tokens"] == found[0]["charged_tokens"]
+    seen = let_say(monkeypatch, "\\boxed{no}")
+    assert run(*arguments, "--out", tmp_path / "out", "--judge", base) == 0
+    asked = [Chat(load_tokenizer(base)[0]).decode(r.prompt) for r in seen]
+    assert asked and not any("Another one" in text for text in asked)
+
+
+def test_under_a_chat_template_a_line_that_says_question_ends_nothing(
+    base, folder, tmp_path, monkeypatch
+):
+    seen = let_say(monkeypatch, "Hello there\nQuestion: is it, or not?")
+    arguments = (base, "--data-dir", folder, "--benchmarks", "ifeval", "--out", tmp_path / "out")
+    assert run(*arguments) == 0
+    assert {r.sampling.stop for r in seen} == {()}
+    found = rows(tmp_path / "out", "ifeval", "scores")[0]
+    assert "Question: is it" in found["extracted"] and not found["correct"]  # its comma counts
+
+
+def test_rescoring_says_which_verdicts_changed_and_by_which_rules(
+    base, folder, tmp_path, monkeypatch, capsys
+):
+    let_say(monkeypatch, "\\boxed{7}")
+    out = tmp_path / "out"
+    assert run(base, "--data-dir", folder, "--benchmarks", "gsm8k", "--out", out) == 0
+    settings = json.loads((out / "scores.json").read_text())["settings"]
+    assert settings["rules"] == scoring.rules() and len(scoring.rules()) == 12
+    capsys.readouterr()
+    assert run(base, "--out", out, "--rescore") == 0
+    assert "no verdict changed" in capsys.readouterr().out
+    older = [r | {"correct": True, "value": 1.0} for r in rows(out, "gsm8k", "scores")]
+    (out / "scores/gsm8k.jsonl").write_text("".join(json.dumps(r) + "\n" for r in older))
+    assert run(base, "--out", out, "--rescore") == 0
+    said = capsys.readouterr().out
+    assert "verdicts that changed: 1, 0 for the better, 1 for the worse" in said
+    assert "gsm8k 0: 1 -> 0, extracted '7' -> '7', gold '1,200'" in " ".join(said.split())
+    assert all(len(line) <= 80 for line in said.split("n  score")[0].splitlines())
+    monkeypatch.setattr(scoreboard, "rules", lambda: "others")
+    assert run(base, "--data-dir", folder, "--benchmarks", "aime", "--out", out) == 0
+    assert list(json.loads((out / "scores.json").read_text())["benchmarks"]) == ["aime"]
+
+
+def test_rows_that_cannot_be_scored_are_told_before_anything_is_asked(
+    base, folder, tmp_path, capsys
+):
+    odd = [made.IFEVAL | {"instruction_id_list": ["punctuation:no_comma", "style:rhyme"]},
+           made.IFEVAL | {"key": 9, "kwargs": [{}, {"relation": "at least"}]}]  # fmt: skip
+    (folder / "ifeval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in odd))
+    strange = made.ROWS["scibench"][0] | {"answer_number": "see the figure"}
+    (folder / "scibench.jsonl").write_text(json.dumps(strange) + "\n")
+    names, out = "ifeval,scibench", tmp_path / "out"
+    said = told(capsys, base, "--data-dir", folder, "--benchmarks", names, "--out", out)
+    for part in ("style:rhyme: not one of IFEval's", "needs num_words", "see the figure"):
+        assert part in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("line", ["5", "[]", "{}", '{"id": "0", "output": 5}'])
+def test_a_line_of_answers_that_is_json_but_no_answer_is_named(
+    line, base, folder, tmp_path, monkeypatch, capsys
+):
+    let_say(monkeypatch, "\\boxed{7}")
+    out = tmp_path / "out"
+    assert run(base, "--data-dir", folder, "--benchmarks", "gsm8k", "--out", out) == 0
+    with (out / "answers/gsm8k.jsonl").open("a") as answers:
+        answers.write(line + "\n")
+    assert "gsm8k.jsonl:3: not an answer" in told(capsys, base, "--out", out, "--rescore")
 
 
 # ---- going on -------------------------------------------------------------------------------

@@ -165,6 +165,10 @@ def test_bleu4_without_a_common_word_is_0():
     (r"\boxed{\text{no}}", False), (r"\boxed{ NO }", False), (r"\boxed{yes} ... \boxed{no}", False),
     ("yes", None), ("", None), (r"\boxed{maybe}", None), (r"\boxed{yesterday}", None),
     (r"<think>\boxed{no}</think> \boxed{yes}", True), (r"<think>\boxed{no}</think> hm", None),
+    (r"\boxed{\textbf{Yes}}", True), (r"\boxed{\mathrm{no}}", False), (r"\boxed{\text{yes}.}", True),
+    (r'\boxed{"yes"}', True), (r"\boxed{``no''}", False), (r"\boxed{“Yes”}", True),
+    (r"\boxed{**yes**}", True), (r"<think>It is \boxed{yes}", None), (r"\boxed{yes or no}", None),
+    (r"\boxed{yes/no}", None),
 ])  # fmt: skip
 def test_a_verdict_is_the_last_box(text, vote):
     assert jury.verdict(text) is vote
