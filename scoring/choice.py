@@ -136,7 +136,7 @@ def is_spelled_alike(candidate, answer, i, options, texts) -> bool:
 
 def is_of_value(candidate, answer, i, options, texts) -> bool:
     """Equal as mathematics; numerals of statements are none."""
-    is_short = len(candidate) <= EXPRESSION and re.search(r"[\d\\]|^.{,20}$", candidate)
+    is_short = len(candidate) <= EXPRESSION and re.search(r"[\d\\^=+*/<>|√π∞-]|^\w{,6}$", candidate)
     return (
         bool(is_short)
         and not NUMERALS.fullmatch(answer)

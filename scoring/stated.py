@@ -221,7 +221,7 @@ def concluded(paragraph: str) -> str | None:
             is_alone = number and "\\" not in after and len(after.split()) > 4
             is_alone = is_alone and not CHANGED.search(after, 0, number.start())
             is_alone = is_alone and not INSIDE.match(after, number.end())
-            return number[0].rstrip(",") if is_alone else after.strip(" ,;.")
+            return number[0].rstrip(",") if is_alone else after.strip(" ,;").rstrip(".")
     return None
 
 
