@@ -47,7 +47,8 @@ LABEL = re.compile(r"^[\s\"]*\(?[A-J]\)[\s\":.]*(?=[^\s\"])")
 LETTERED = r"(?:(?:\\mu\s*|μ)?[mgshLlNJVWAKCFT]|mol|min|kg|[ckm]m|ft)(?![a-zA-Z])"
 LETTERED += r"(?:\^\s*(?:\{-?\d\}|-?\d))?"  # a unit that is also names: 5 m/s
 LETTERED_UNIT = re.compile(
-    rf"(?<=[\d}}])[\s\"]*({LETTERED}(?:\s*(?:/|\*|\\cdot\b)?\s*{LETTERED})*)$"
+    rf"(?<=[\d}}])[\s\"]*(?:\\[dt]?frac\{{({LETTERED})\}}\{{({LETTERED})\}}"
+    rf"|({LETTERED}(?:\s*(?:/\s*\(?|\*|\\cdot\b)?\s*{LETTERED})*\)?))$"
 )
 
 
@@ -74,10 +75,9 @@ def equivalent(pred: str, gold: str) -> bool:
             return option[1] == letter
     if bool(LABEL.match(respell(pred))) != bool(LABEL.match(respell(gold))):  # (B) 18
         pred, gold = (LABEL.sub("", respell(answer)) for answer in (pred, gold))
-    if not has_names(gold):
-        pred = with_unit(pred)
-    elif not has_names(pred):
-        gold = with_unit(gold)
+    measured = [LETTERED_UNIT.sub(with_unit, answer) for answer in (pred, gold)]
+    if not any(map(has_names, measured)):
+        pred, gold = measured
     return same_words(tokens(pred), tokens(gold)) and any(
         same_answers(tokens(pred, thousands), tokens(gold, thousands))
         for thousands in ((True, False) if "," in pred + gold else (True,))
@@ -88,9 +88,8 @@ def has_names(answer: str) -> bool:
     return any(len(t) == 1 and t.isascii() and t.isalpha() for t in tokens(answer))
 
 
-def with_unit(answer: str) -> str:
-    """The letters that end an answer as a unit: 5 m/s, where the other answer has no names."""
-    return LETTERED_UNIT.sub(lambda unit: rf" \text{{{unit[1]}}}", answer)
+def with_unit(match: re.Match) -> str:
+    return rf" \text{{{match[3] or f'{match[1]}/{match[2]}'}}}"
 
 
 def same_words(pred: list[str], gold: list[str]) -> bool:

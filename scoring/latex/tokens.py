@@ -130,6 +130,7 @@ THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 SCRIPT = {"<super>": "^", "<sub>": "_"}
 
 
+@lru_cache(maxsize=1_000)
 def respell(text: str, thousands: bool = True) -> str:
     """Returns `text` in one spelling: ASCII and symbols, words in double quotes, digits ungrouped.
 
@@ -249,7 +250,7 @@ def letters(match: re.Match, last: str, quoted: bool) -> list[str]:
     run, lower = match[0], match[0].lower()
     if lower in WORDS:
         return re.findall(r"\d+|.", WORDS[lower])
-    if CALLS.fullmatch(run):
+    if CALLS.fullmatch(run) and not (last[:1] == '"' and len(run) == 4):  # the cost
         return re.findall(FUNCTION + "|.", run)
     is_long = len(run) >= 4 and re.search("[aeiouyAEIOUY]", run)
     is_quoted = quoted and (len(run) > 1 or run.islower())
