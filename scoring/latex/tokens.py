@@ -37,12 +37,12 @@ COMMANDS = {
     "∅": "emptyset varnothing", "∖": "setminus backslash", "'": "prime",
     ",": "land wedge", "∨": "lor vee", "⏎": "\\", "√": "sqrt",
     "frac": "frac dfrac tfrac cfrac", "binom": "binom dbinom tbinom", "log": "lg", "_": "_",
-    "": "@ left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr boxed fbox"
-    " displaystyle textstyle scriptstyle limits nolimits mathbf mathit bm boldsymbol mathsf mathtt"
+    "": "@ left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr boxed"
+    " fbox displaystyle textstyle scriptstyle limits nolimits mathbf mathit bm boldsymbol mathsf mathtt"
     " mathcal mathscr mathbb overline bar vec hat widehat tilde dot underline overrightarrow angle"
     " triangle operatorname quad qquad , ; : ! > - # & / . thinspace ensuremath hline"
-    " rm bf it sf tt tiny small normalsize large Large LARGE huge Huge footnotesize mathrm mathnormal"
-    " uline bfseries itshape scshape bold pmb",
+    " rm bf it sf tt tiny small normalsize large Large LARGE huge Huge footnotesize mathrm"
+    " mathnormal uline bfseries itshape scshape bold pmb",
 }  # fmt: skip
 COMMAND = {old: new for new, many in COMMANDS.items() for old in many.split(" ")}
 WORDS = {
@@ -60,8 +60,8 @@ SHORT_WORDS = set(
     pcs men kms cms qts""".split()
 )
 LITTLE_WORDS = set(
-    """the is are was were has had not her his its you can all any she for non each so far ago mod
-    up who how out now get yes sum but only if at by of to it no on an he we as yr pt wk pc""".split()
+    """the is are was were has had not her his its you can all any she for non each so far ago
+    mod up who how out now get yes sum but only if at by of to it no on an he we as yr pt wk pc""".split()
 )
 
 # ---- what words do to a value ----------------------------------------------------------------
@@ -119,6 +119,7 @@ REWRITES = [  # in this order
     (r"ℝ\s*-\s*(?=\\\{)", r"ℝ\\setminus "),
     (r"(\.\d*?)(\d)\2{2,}" + ELLIPSIS, r"\1\\overline{\2}"),  # 0.333... is periodic
     (r"(?<=\d)" + ELLIPSIS, " "),
+    (r"(?<![a-zA-Z\\])([a-zA-Z])0(?![\d.])", r"\1_0"),  # v0
     (r"\*\*", "^"), (r"<=", "≤"), (r">=", "≥"), (r"!=", "≠"),
     (r"(?<=\d)(?:\s|~|\\[,;:! ]|\{,\}|,(?=\s*\\!)|(?<=\\!),)+(?=\d{3}(?!\d))", ""),  # 1\,000
     (r"(\.(?:\d{3})+)(?:[\s~]|\\[,; ])(?=\d{1,4}(?![\d/]))", r"\1"),  # 0.000\,0672
@@ -173,6 +174,7 @@ WRAPPER = re.compile(
     re.DOTALL,
 )
 AMOUNT = r"(\d+(?:\s?(?:,\s?\\!|\\,|\{,\}|,)\d{3})*(?:\.\d+)?|\.\d+)"
+MATHEMATICAL = re.compile(r"[\d=\\^<>≤≥≠+*/(−–-]")
 MONEY = re.compile(rf"(?:\\\$|(?<![\\$])\$(?=[^$]*$))\s*{AMOUNT}")
 
 
@@ -183,7 +185,8 @@ def undressed(answer: str) -> str:
         if len(answer) > 1 and answer[0] == answer[-1] == "$" and answer.strip("$"):
             answer = answer.strip("$")
         match = WRAPPER.fullmatch(answer)
-        if not match or not re.search(r"[\d=\\^]", match[1]) or not is_whole(match[1]):
+        is_words = match and match[0].lstrip()[:5] in (r"\text", r"\mbox", r"\math", r"\emph")
+        if not match or is_words and not MATHEMATICAL.search(match[1]) or not is_whole(match[1]):
             break
         answer = match[1]
     return re.sub(r"(?<!\.)\.$", "", answer)
@@ -210,6 +213,7 @@ TOKEN = re.compile(
 )
 FUNCTION = "|".join(sorted(FUNCTIONS, key=len, reverse=True))
 CALLS = re.compile(rf"(?:(?:{FUNCTION})[a-zA-Z]?)+")
+ARTICLE = re.compile(r'[\s"]+(?!and\b)[a-zA-Z]{3}')  # not the numeral of I and II
 SYLLABLE = re.compile("[b-df-hj-np-tv-z][aeiou][b-df-hj-np-tv-z]")
 POWER = r"(?:\^ (?:- )?(?:\d+ |\{ (?:- )?\d+ \} ))?"
 UNIT_REST = re.compile(rf"{POWER}(?:[/*] [a-zA-Z] {POWER})*")
@@ -253,8 +257,15 @@ def letters(match: re.Match, last: str, quoted: bool) -> list[str]:
     if CALLS.fullmatch(run) and not (last[:1] == '"' and len(run) == 4):  # the cost
         return re.findall(FUNCTION + "|.", run)
     is_long = len(run) >= 4 and re.search("[aeiouyAEIOUY]", run)
-    is_quoted = quoted and (len(run) > 1 or run.islower())
-    if is_long or is_quoted or run in SHORT_WORDS or is_short_word(match, last, quoted):
+    is_quoted = quoted and (len(run) > 1 or run.islower()) and not re.fullmatch("[IVX]+", run)
+    is_plural = last[-1:].isdigit() and re.fullmatch("[A-Z]{2,}s", run)  # 7 DVDs
+    if (
+        is_long
+        or is_quoted
+        or is_plural
+        or run in SHORT_WORDS
+        or is_short_word(match, last, quoted)
+    ):
         return ['"' + run]
     return list(run)
 
@@ -266,10 +277,12 @@ def is_short_word(match: re.Match, last: str, quoted: bool) -> bool:
     if follows and known(run) and (quoted or len(run) > 1):
         return True
     before, after = text[max(0, start - 2) : start], text[end : end + 12]
+    if last[:1] == '"' and len(run) > 1 and before[-1:] == " " and after[:1].strip(" .,;:)") == "":
+        return True  # 4 years old
     if before[-1:].strip(' "([{') or after[:1].strip(' "\n.,:=$)]}\\'):
         return False
     if len(run) == 1:
-        return run in "aAI" and bool(re.match(r'[\s"]+[a-zA-Z]{3}', after)) and not follows
+        return run in "aAI" and bool(ARTICLE.match(after)) and not follows
     if before[:1] in tuple("+-*/^_=") or len(run) == 3 and run.lower() not in LITTLE_WORDS:
         return last[-1:].isdigit() and bool(SYLLABLE.fullmatch(run)) and before[-1:] == " "
     is_led = len(run) > 2 or run.lower() == "is" or re.match(r'[\s"$\\]+(?:\d|[a-zA-Z]{2})', after)
@@ -307,7 +320,7 @@ def without_words(answer: list[str]) -> list[str]:
 
 def add_unit(kept: list[str], unit: str) -> None:
     """Appends a unit; a smaller one of the same kind makes a sum of 2 hours, 40 minutes."""
-    if kept[-2:-1] == [","] and kept[-3][0] == "@" and kept[-1][0].isdigit():
+    if len(kept) > 2 and kept[-2] == "," and kept[-3][0] == "@" and kept[-1][0].isdigit():
         (_, size, kind), (_, smaller, other) = kept[-3].split("@"), unit.split("@")
         if kind == other and Fraction(smaller) < Fraction(size):
             kept[-2] = "+"
