@@ -193,14 +193,18 @@ def leading(line: str, options: list[str]) -> tuple[str | None, str]:
 
 def plain(line: str) -> str:
     """The line without Markdown and LaTeX around its words."""
-    return " ".join(MARKUP.sub(" ", stated.MARKDOWN.sub("", line[:LONGEST])).split()).strip("'")
+    return unmarked(stated.MARKDOWN.sub("", line[:LONGEST]))
+
+
+def unmarked(line: str) -> str:
+    return " ".join(MARKUP.sub(" ", line).split()).strip("'")
 
 
 @lru_cache(maxsize=1_000)  # each option is compared with every candidate
 def normal(text: str) -> str:
     """Words and symbols that tell options apart: no case, markup, quotes, spaces or end stop."""
-    text = respell(stated.MARKDOWN.sub("", text), thousands=False)
-    text = re.sub(r"[\s\"'“‘”’`,;:]+", " ", plain(text))
+    text = respell(stated.MARKDOWN.sub("", text[:LONGEST]), thousands=False)
+    text = re.sub(r"[\s\"'“‘”’`,;:]+", " ", unmarked(text))
     return re.sub(r"^(?:the|an?) (?=.)", "", text.strip().rstrip(".").casefold())
 
 

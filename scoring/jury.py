@@ -87,9 +87,9 @@ def judge(judges: list[str], folder: Path, items, texts, scores, ask: Callable) 
     """Replaces the value of every row in `scores` by the jury's verdict; returns the differences.
 
     The value by the rules is kept as "rules", the single verdicts as "votes". items and scores are
-    by benchmark, as evaluate.py has them; texts: what the rules judged, by benchmark and key. ask(judge, {key: prompt ids}, stop_ids)
-    yields (key, text, engine's name) as the judge answers; it may leave out prompts that are too
-    long for the judge.
+    by benchmark, as evaluate.py has them; texts: what the rules judged, by benchmark and key.
+    ask(judge, {key: prompt ids}, stop_ids) yields (key, text, engine's name) as the judge answers;
+    it may leave out prompts that are too long for the judge.
     """
     prompts = {}
     for name, rows in scores.items():

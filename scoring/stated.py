@@ -218,7 +218,7 @@ def concluded(paragraph: str) -> str | None:
             _, equals, after = said[0].rpartition("=")
             numbers = list(NUMBER.finditer(after))
             number = numbers[0 if equals else -1] if numbers else None
-            is_alone = number and "\\" not in after and len(after.split()) > 4
+            is_alone = number and "\\" not in after and (equals or len(after.split()) > 4)
             is_alone = is_alone and not CHANGED.search(after, 0, number.start())
             is_alone = is_alone and not INSIDE.match(after, number.end())
             return number[0].rstrip(",") if is_alone else after.strip(" ,;").rstrip(".")

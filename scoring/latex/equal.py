@@ -43,6 +43,7 @@ INFINITY, HUNDREDTH, FAR = ("name", "∞"), Fraction(1, 100), Fraction(10) ** 30
 LETTER = re.compile(
     r"[\s({\"]*(?:[Oo]ption|[Cc]hoice|[Aa]nswer)?[\s({\":]*([A-J])[\s\"]*(?:[)}.:]|$)"
 )
+GROUPED = re.compile(r"[^,]*|\D*\d{1,3}(?:,\d{3})+(?:\.\d+)?[^,\d]*")  # no list: 1,000 dollars
 LABEL = re.compile(r"^[\s\"]*\(?[A-J]\)[\s\":.]*(?=[^\s\"])")
 LETTERED = r"(?:(?:\\mu\s*|μ)?[mgshLlNJVWAKCFT]|mol|min|kg|[ckm]m|ft)(?![a-zA-Z])"
 LETTERED += r"(?:\^\s*(?:\{-?\d\}|-?\d))?"  # a unit that is also names: 5 m/s
@@ -80,7 +81,7 @@ def equivalent(pred: str, gold: str) -> bool:
         pred, gold = measured
     return same_words(tokens(pred), tokens(gold)) and any(
         same_answers(tokens(pred, thousands), tokens(gold, thousands))
-        for thousands in ((True, False) if "," in pred + gold else (True,))
+        for thousands in ((True,) if GROUPED.fullmatch(gold) else (True, False))
     )
 
 

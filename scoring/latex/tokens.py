@@ -38,9 +38,9 @@ COMMANDS = {
     ",": "land wedge", "∨": "lor vee", "⏎": "\\", "√": "sqrt",
     "frac": "frac dfrac tfrac cfrac", "binom": "binom dbinom tbinom", "log": "lg", "_": "_",
     "": "@ left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr boxed"
-    " fbox displaystyle textstyle scriptstyle limits nolimits mathbf mathit bm boldsymbol mathsf mathtt"
-    " mathcal mathscr mathbb overline bar vec hat widehat tilde dot underline overrightarrow angle"
-    " triangle operatorname quad qquad , ; : ! > - # & / . thinspace ensuremath hline"
+    " fbox displaystyle textstyle scriptstyle limits nolimits mathbf mathit bm boldsymbol mathsf"
+    " mathtt mathcal mathscr mathbb overline bar vec hat widehat tilde dot underline overrightarrow"
+    " angle triangle operatorname quad qquad , ; : ! > - # & / . thinspace ensuremath hline"
     " rm bf it sf tt tiny small normalsize large Large LARGE huge Huge footnotesize mathrm"
     " mathnormal uline bfseries itshape scshape bold pmb",
 }  # fmt: skip
@@ -61,18 +61,20 @@ SHORT_WORDS = set(
 )
 LITTLE_WORDS = set(
     """the is are was were has had not her his its you can all any she for non each so far ago
-    mod up who how out now get yes sum but only if at by of to it no on an he we as yr pt wk pc""".split()
+    mod up who how out now get yes sum but only if at by of to it no on an he we as yr pt wk
+    pc""".split()
 )
 
 # ---- what words do to a value ----------------------------------------------------------------
 
 CHANGING = set(
-    """not no never non nor neither none cannot except excluding without wrong incorrect false
-    less more fewer greater than least most exceeds exceed over under above below beyond between
+    """not nearly almost no never non nor neither none cannot except excluding without wrong
+    incorrect false less more fewer greater than least most exceeds exceed over under above below beyond between
     up within until till past before ago but besides half halves third thirds quarter fourth fifth
     sixth eighth tenth tenths hundreds thousands millions dozens hundredths thousandths root roots
     reciprocal inverse opposite remainder mod modulo choose factorial log""".split()
 )
+LOOSE = set("over between within up until till before past".split())  # $3 left over
 DENYING = set("not no never non neither none cannot wrong incorrect false".split())
 STATING = set("is are was were be equals equal".split())
 QUANTITIES = set(  # "of" leaves these alone; half of, the square of, out of do change a number
@@ -111,6 +113,7 @@ REWRITES = [  # in this order
     (r'(?:\\mu|μ)[\s{}]*"\s*', '"μ'), (r'°[\s"]*([CF])\b', r' "deg\1" '),
     (r'(?<=\d)(?:R|[\s"]+(?:R|r|rem|remainder)[\s"]*)(?=\d)', "+ϱ*"),  # 136 R 2
     (r"(?<=\d)[\s\"]+times[\s\"]+(?=\d)", "*"),
+    (r"(?<=[a-zA-Z]{2})'s\b", ""), (r"(?<![a-zA-Z\\])([a-zA-Z])[\s\"]+is[\s\"]+", r"\1="),
     (r"(?<![a-zA-Z\\])([a-zA-Z])[\s\"]+in[\s\"]+(?=[(\[]|\\\{)", r"\1∈"),  # x in (0, 9)
     (r"(?<=\d)\s*\^?\s*\{?[\s\"]*(?:st|nd|rd|th)\b[\s\"]*\}?", " "),
     (r"(?<=\d)[\s\"]+to[\s\"]+(?=\d)", ":"),  # 2 to 3
@@ -282,7 +285,7 @@ def is_short_word(match: re.Match, last: str, quoted: bool) -> bool:
     if before[-1:].strip(' "([{') or after[:1].strip(' "\n.,:=$)]}\\'):
         return False
     if len(run) == 1:
-        return run in "aAI" and bool(ARTICLE.match(after)) and not follows
+        return run in "aAI" and bool(ARTICLE.match(after)) and not last[-1:].isdigit()
     if before[:1] in tuple("+-*/^_=") or len(run) == 3 and run.lower() not in LITTLE_WORDS:
         return last[-1:].isdigit() and bool(SYLLABLE.fullmatch(run)) and before[-1:] == " "
     is_led = len(run) > 2 or run.lower() == "is" or re.match(r'[\s"$\\]+(?:\d|[a-zA-Z]{2})', after)
@@ -353,7 +356,9 @@ def meaning_of_words(answer: list[str]) -> tuple[list[str], list[str], list[str]
         if word == "of":
             is_changing = not is_noun and (words[-1:] or [""])[0] not in QUANTITIES
         else:
-            is_changing = word in CHANGING and not is_counted or PARTICIPLE.fullmatch(word)
+            is_loose = word in LOOSE or bool(PARTICIPLE.fullmatch(word))
+            is_changing = (word in CHANGING or is_loose) and not is_counted
+            is_changing = is_changing and not (is_loose and started and answer[i - 1][0] == '"')
         changing += [word] if is_changing and word not in STATING else []
         words += [] if known(token[1:]) or word in ("a", "an", "the") else [word]
     return changing, [w for w in words if w in TELLING], words
