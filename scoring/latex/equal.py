@@ -79,6 +79,8 @@ def equivalent(pred: str, gold: str) -> bool:
     measured = [LETTERED_UNIT.sub(with_unit, answer) for answer in (pred, gold)]
     if not any(map(has_names, measured)):
         pred, gold = measured
+    if GROUPED.fullmatch(gold):
+        pred = re.sub(r"(?<=\d) +, +(?=\d{3}(?!\d))", ",", pred)
     return same_words(tokens(pred), tokens(gold)) and any(
         same_answers(tokens(pred, thousands), tokens(gold, thousands))
         for thousands in ((True,) if GROUPED.fullmatch(gold) else (True, False))

@@ -69,10 +69,10 @@ LITTLE_WORDS = set(
 
 CHANGING = set(
     """not nearly almost no never non nor neither none cannot except excluding without wrong
-    incorrect false less more fewer greater than least most exceeds exceed over under above below beyond between
-    up within until till past before ago but besides half halves third thirds quarter fourth fifth
-    sixth eighth tenth tenths hundreds thousands millions dozens hundredths thousandths root roots
-    reciprocal inverse opposite remainder mod modulo choose factorial log""".split()
+    incorrect false less more fewer greater than least most exceeds exceed over under above below
+    beyond between up within until till past before ago but besides half halves third thirds quarter
+    fourth fifth sixth eighth tenth tenths hundreds thousands millions dozens hundredths thousandths
+    root roots reciprocal inverse opposite remainder mod modulo choose factorial log""".split()
 )
 LOOSE = set("over between within up until till before past".split())  # $3 left over
 DENYING = set("not no never non neither none cannot wrong incorrect false".split())
