@@ -522,6 +522,24 @@ e^2 | \mathrm{e}^{2}
 \$5 | 500 \text{ cents}
 """
 UNEQUAL = r"""
+24 | 24.5
+24 | 24,000
+24 | 24/7
+24 | 24\pi
+24 | 24\sqrt2
+24 | 24 \times 10^3
+24 | 136 \text{ R } 2
+136 | 136 \text{ R } 2
+24 | \text{not } 24
+24 | \text{negative } 24
+24 | \text{half of } 24
+24 | 24 \text{ dozen}
+24 | 24 \text{ squared}
+24 | \text{less than } 24
+24 | \text{decreasing } 24
+200 \text{ cm} | 200 \text{ cm/s}
+160 | 2 \text{ hours } 30 \text{ minutes}
+14,000 | 14,000 \text{ squared}
 5 | 6
 5 | -5
 \frac12 | \frac{2}{1}
@@ -736,6 +754,15 @@ FOUND = [
     ("42", "42", "only line"),
     ("So 12 + 30 =", None, "none"),
     ("I cannot tell.", None, "none"),
+    ("Final Answer: The largest $n$ is 34.", "34", "phrase"),
+    ("The volume of $ABCD$ is 120. I hope it is correct.", "120", "only line"),
+    ("The answer is 18, not 16.", "18", "phrase"),
+    ("It is long.\n\n**18**", "18", "bold line"),
+    ("She pays 3*$20=$60.\nA: 60", "60", "last line"),
+    ("As a decimal: .35625", ".35625", "only line"),
+    (r"The share is \frac{1}{18}", r"\frac{1}{18}", "only line"),
+    (r"I write it in \boxed notation. The answer is 18.", "18", "phrase"),
+    ("#### Step 2\nSo it is half of 18", "half of 18", "last line"),
     ("", None, "none"),
     ("</think>", None, "none"),
 ]  # fmt: skip

@@ -98,6 +98,12 @@ def test_coqa_leaves_each_gold_out_in_turn(pred, golds, exact, f1):
     ("Denver Broncos", "Denver Broncos", "only line"),
     ("  1921\n", "1921", "only line"),
     ("One line.\nAnother.", None, "none"),
+    ("It was long.\n\n**1921**", "1921", "bold line"),
+    ("### Answer\n\nDenver Broncos", "Denver Broncos", "phrase"),
+    ("<answer>\nDenver Broncos\n</answer>", "Denver Broncos", "phrase"),
+    (r"\boxed{\text{Answer: 1921}}", "1921", "boxed"),
+    (r"\boxed{\textsc{\underline{1921}}}", "1921", "boxed"),
+    ("The answer is 1921. I hope it is correct.", "1921", "phrase"),
     ("", None, "none"),
     (" \n ", None, "none"),
     (r"It is \boxed{Denver Bro", None, "none"),
@@ -286,6 +292,11 @@ def test_every_real_ifeval_item_is_checked():
     ("No, you may not.\nYes was wrong.", False), ("Perhaps.\nPerhaps not.", False),
     (r"\boxed{It depends: yes}", False), (r"\boxed{yesterday}", False), ("<think>Yes", False),
     (r"\boxed{A}", False), (r"\boxed{yesno}", False),
+    ("No matter where you live, you can do so. So yes.", True), ("**Answer:**\nYes", True),
+    ("### Answer\nYes", True), ("<answer>Yes</answer>", True), (r"\boxed{Answer: Yes}", True),
+    ("The contract allows it.\n\n**Yes**", True), ("No one doubts it. Therefore, yes.", True),
+    (r"\boxed{\underline{\text{Yes}}}", True), (r"\boxed{\color{red}Yes}", True),
+    ("Yes and no.", False), ("The answer is not yes.", False), ("Answer: Yes or No", False),
 ])  # fmt: skip
 def test_yes_or_no(text, right):
     assert score("consumer_qa", made.ROWS["consumer_qa"][0], text).correct is right
