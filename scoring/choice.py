@@ -105,12 +105,16 @@ def mentioned(line: str, options: list[str]) -> str | None:
 def chosen(candidate: str, options: list[str]) -> str | None:
     """The letter of the one option that a boxed answer, a line or a phrase's end is."""
     candidate = candidate[:LONGEST].strip()
-    letter, rest = leading(plain(candidate), options)
+    bare = plain(candidate)
+    for spelled in (str, plain):
+        found = [i for i, option in enumerate(options) if spelled(option) == spelled(candidate)]
+        if len(found) == 1 and bare not in LETTERS:
+            return LETTERS[found[0]]
+    letter, rest = leading(bare, options)
     if letter and not rest.strip():
         return letter
     answer, texts = normal(candidate), [normal(option) for option in options]
-    found = [i for i, option in enumerate(options) if candidate in (option, rf"\text{{{option}}}")]
-    found = found or [i for i, text in enumerate(texts) if text == answer]
+    found = [i for i, text in enumerate(texts) if text == answer]
     if found:
         return LETTERS[found[0]] if len(found) == 1 else None
     if letter:

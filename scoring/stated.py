@@ -215,6 +215,8 @@ def concluded(paragraph: str) -> str | None:
         if said := parts(CONTRAST.sub("", PLEASANTRY.sub("", line))):
             if formulas := FORMULA.findall(said[0]):
                 return "".join(formulas[-1]).strip()
+            if said[0] == paragraph and not re.search(r"[A-Za-z]{2}", paragraph):
+                return paragraph.strip(" ,;").rstrip(".")  # an equation alone
             _, equals, after = said[0].rpartition("=")
             numbers = list(NUMBER.finditer(after))
             number = numbers[0 if equals else -1] if numbers else None

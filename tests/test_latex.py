@@ -746,7 +746,7 @@ FOUND = [
     ("**Final Answer**\n\\[\nx = 5\n\\]", "x = 5", "phrase"),
     ("So she makes $18 per day.", "$18", "only line"),
     ("There are 1,024 of them.", "1,024 of them", "only line"),
-    ("Thus, **n = 5**", "5", "bold"),
+    ("Thus, **n = 5**", "n = 5", "bold"),
     ("Kylar pays **$64** for 16 glasses.", "$64", "bold"),
     ("So it is 6 *", None, "none"),
     ("<answer>12</answer>", "12", "phrase"),
