@@ -17,7 +17,7 @@ LONGEST = 400  # characters of a prediction that is read
 POWER = re.compile(r"10\s*\^\s*\{?\s*([-+]?\d+)")
 ONLY_NUMBER = re.compile(  # of a text that is no expression; with its power of ten
     r"[^\dπ√]*?(?P<number>[-+]?\s*(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
-    r"(?:\s*(?:\*|\\times|\\cdot|[xX]|\s)\s*10\s*\^\s*\{?\s*(?P<power>[-+]?\d{1,3})\b)?(?!\s*[/!^])[^\dπ√]*"
+    r"(?:\s*(?:\*|\\times|\\cdot|[xX]|[\s\"])\s*10\s*\^\s*\{?\s*(?P<power>[-+]?\d{1,3})\b)?(?!\s*[/!^])[^\dπ√]*"
 )
 
 

@@ -97,7 +97,8 @@ def same_words(pred: list[str], gold: list[str]) -> bool:
     if not (has_value(pred) and has_value(gold)):
         return True
     (changes, telling, words), (others, tell, rest) = map(meaning_of_words, (pred, gold))
-    is_sentence = min(len(words), len(rest)) >= SENTENCE
+    has_number = any(t[0].isdigit() for t in pred + gold)
+    is_sentence = min(len(words), len(rest)) >= (SENTENCE if has_number else 1)
     if telling and tell and telling != tell or is_sentence and words != rest:
         return False
     return changes == others
@@ -333,8 +334,9 @@ def same(a: tuple, b: tuple) -> bool:
     if "either" in kinds:
         approximation, other = (a, b) if a[0] == "either" else (b, a)
         return any(same(side, other) for side in approximation[1])
-    if kinds == {"assignment"}:
-        return same(a[1], b[1])
+    if kinds == {"assignment"}:  # 7.8e58 would hide what is on the left
+        (_, (_, _, left), value_a), (_, (_, _, right), value_b) = a, b
+        return same(value_a, value_b) if left[0] == right[0] else same(a[1], b[1])
     if "assignment" in kinds:
         (_, equation, right), other = (a, b) if a[0] == "assignment" else (b, a)
         return same(equation if other[0] == "relation" else right, other)

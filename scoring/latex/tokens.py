@@ -119,6 +119,7 @@ REWRITES = [  # in this order
     (r"ℝ\s*-\s*(?=\\\{)", r"ℝ\\setminus "),
     (r"(\.\d*?)(\d)\2{2,}" + ELLIPSIS, r"\1\\overline{\2}"),  # 0.333... is periodic
     (r"(?<=\d)" + ELLIPSIS, " "),
+    (r"(?<![a-zA-Z\\])([a-zA-Z])0(?![\d.])", r"\1_0"),  # v0
     (r"\*\*", "^"), (r"<=", "≤"), (r">=", "≥"), (r"!=", "≠"),
     (r"(?<=\d)(?:\s|~|\\[,;:! ]|\{,\}|,(?=\s*\\!)|(?<=\\!),)+(?=\d{3}(?!\d))", ""),  # 1\,000
     (r"(\.(?:\d{3})+)(?:[\s~]|\\[,; ])(?=\d{1,4}(?![\d/]))", r"\1"),  # 0.000\,0672
@@ -173,6 +174,7 @@ WRAPPER = re.compile(
     re.DOTALL,
 )
 AMOUNT = r"(\d+(?:\s?(?:,\s?\\!|\\,|\{,\}|,)\d{3})*(?:\.\d+)?|\.\d+)"
+MATHEMATICAL = re.compile(r"[\d=\\^<>≤≥≠+*/(−–-]")
 MONEY = re.compile(rf"(?:\\\$|(?<![\\$])\$(?=[^$]*$))\s*{AMOUNT}")
 
 
@@ -183,7 +185,8 @@ def undressed(answer: str) -> str:
         if len(answer) > 1 and answer[0] == answer[-1] == "$" and answer.strip("$"):
             answer = answer.strip("$")
         match = WRAPPER.fullmatch(answer)
-        if not match or not re.search(r"[\d=\\^]", match[1]) or not is_whole(match[1]):
+        is_words = match and match[0].lstrip()[:5] in (r"\text", r"\mbox", r"\math", r"\emph")
+        if not match or is_words and not MATHEMATICAL.search(match[1]) or not is_whole(match[1]):
             break
         answer = match[1]
     return re.sub(r"(?<!\.)\.$", "", answer)
@@ -210,6 +213,7 @@ TOKEN = re.compile(
 )
 FUNCTION = "|".join(sorted(FUNCTIONS, key=len, reverse=True))
 CALLS = re.compile(rf"(?:(?:{FUNCTION})[a-zA-Z]?)+")
+ARTICLE = re.compile(r'[\s"]+(?!and\b)[a-zA-Z]{3}')  # not the numeral of I and II
 SYLLABLE = re.compile("[b-df-hj-np-tv-z][aeiou][b-df-hj-np-tv-z]")
 POWER = r"(?:\^ (?:- )?(?:\d+ |\{ (?:- )?\d+ \} ))?"
 UNIT_REST = re.compile(rf"{POWER}(?:[/*] [a-zA-Z] {POWER})*")
@@ -253,7 +257,7 @@ def letters(match: re.Match, last: str, quoted: bool) -> list[str]:
     if CALLS.fullmatch(run) and not (last[:1] == '"' and len(run) == 4):  # the cost
         return re.findall(FUNCTION + "|.", run)
     is_long = len(run) >= 4 and re.search("[aeiouyAEIOUY]", run)
-    is_quoted = quoted and (len(run) > 1 or run.islower())
+    is_quoted = quoted and (len(run) > 1 or run.islower()) and not re.fullmatch("[IVX]+", run)
     if is_long or is_quoted or run in SHORT_WORDS or is_short_word(match, last, quoted):
         return ['"' + run]
     return list(run)
@@ -269,7 +273,7 @@ def is_short_word(match: re.Match, last: str, quoted: bool) -> bool:
     if before[-1:].strip(' "([{') or after[:1].strip(' "\n.,:=$)]}\\'):
         return False
     if len(run) == 1:
-        return run in "aAI" and bool(re.match(r'[\s"]+[a-zA-Z]{3}', after)) and not follows
+        return run in "aAI" and bool(ARTICLE.match(after)) and not follows
     if before[:1] in tuple("+-*/^_=") or len(run) == 3 and run.lower() not in LITTLE_WORDS:
         return last[-1:].isdigit() and bool(SYLLABLE.fullmatch(run)) and before[-1:] == " "
     is_led = len(run) > 2 or run.lower() == "is" or re.match(r'[\s"$\\]+(?:\d|[a-zA-Z]{2})', after)
@@ -307,7 +311,7 @@ def without_words(answer: list[str]) -> list[str]:
 
 def add_unit(kept: list[str], unit: str) -> None:
     """Appends a unit; a smaller one of the same kind makes a sum of 2 hours, 40 minutes."""
-    if kept[-2:-1] == [","] and kept[-3][0] == "@" and kept[-1][0].isdigit():
+    if len(kept) > 2 and kept[-2] == "," and kept[-3][0] == "@" and kept[-1][0].isdigit():
         (_, size, kind), (_, smaller, other) = kept[-3].split("@"), unit.split("@")
         if kind == other and Fraction(smaller) < Fraction(size):
             kept[-2] = "+"

@@ -194,6 +194,8 @@ class Reader:
             if nodes[-1][0] in ("group", "matrix") and self.next[0] == "@":
                 self.take()  # of every entry
                 continue
+            if not operator and nodes[-1][0] == "number" and self.next[0].isdigit():
+                raise Unreadable("two numbers side by side")
             node = self.signed() if operator else self.factor()
             nodes.append(inverse(node) if operator and operator in "/:" else node)
         return joined("product", nodes)
