@@ -194,7 +194,8 @@ class Reader:
             if nodes[-1][0] in ("group", "matrix") and self.next[0] == "@":
                 self.take()  # of every entry
                 continue
-            if not operator and nodes[-1][0] == "number" and self.next[0].isdigit():
+            is_power = self.tokens[self.position : self.position + 2] == ["10", "^"]  # 7 10^3
+            if not (operator or is_power) and nodes[-1][0] == "number" and self.next[0].isdigit():
                 raise Unreadable("two numbers side by side")
             node = self.signed() if operator else self.factor()
             nodes.append(inverse(node) if operator and operator in "/:" else node)
