@@ -8,16 +8,18 @@ import itertools
 import math
 import re
 
-from scoring.latex import equal
-from scoring.latex.tokens import meaning_of_words, respell, tokens, undressed
+from scoring.latex.canonical import canonical, free
+from scoring.latex.equal import in_numbers, sizes
+from scoring.latex.tokens import respell, tokens, undressed
 from scoring.latex.tree import Unreadable, parse
 from scoring.latex.values import Undefined, value
+from scoring.latex.words import meaning_of_words
 
 LONGEST = 400  # characters of a prediction that is read
 POWER = re.compile(r"10\s*\^\s*\{?\s*([-+]?\d+)")
 ONLY_NUMBER = re.compile(  # of a text that is no expression; with its power of ten
     r"[^\dπ√]*?(?P<number>[-+]?\s*(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
-    r"(?:(?:[\s\"$]*(?:\*|\\times|\\cdot|[xX])[\s\"$]*|[\s\"$]+)10\s*\^\s*\{?\s*(?P<power>[-+]?\d{1,3})\b)?(?!\s*[/!^])[^\dπ√]*"
+    r"(?:\s*(?:\*|\\times|\\cdot|[xX]|[\s\"])\s*10\s*\^\s*\{?\s*(?P<power>[-+]?\d{1,3})\b)?(?!\s*[/!^])[^\dπ√]*"
 )
 
 
@@ -51,13 +53,13 @@ def numbers(pred: str, unit: str = "") -> list[float]:
     if meaning_of_words(answer := tokens(pred))[0]:  # less than 24
         return []
     try:
-        tree = equal.canonical(parse(answer))
+        tree = canonical(parse(answer))
     except Unreadable:
         return the_only_number(re.split("[=≈]", text)[-1])
-    constants = dict.fromkeys(["e"] * (unit.strip(" $") == "e") + [*equal.free(tree), "i"], 1)
+    constants = dict.fromkeys(["e"] * (unit.strip(" $") == "e") + [*free(tree), "i"], 1)
     values = []
     parts = stated_in(tree, is_signed="±" in pred or r"\pm" in pred, is_choice="∨" in answer)
-    parts = [equal.in_numbers(part, size) for part in parts for size in equal.sizes(part) or [1]]
+    parts = [in_numbers(part, size) for part in parts for size in sizes(part) or [1]]
     for percent, degree, part in itertools.product((1, 0.01), (1, math.pi / 180), parts):
         try:
             number = complex(value(part, constants | {"%": percent, "°": degree}))

@@ -18,8 +18,9 @@ A node is a tuple: its kind, then its parts.
 import re
 from fractions import Fraction
 
-from scoring.latex.tokens import has_value, tokens, without_words
+from scoring.latex.tokens import tokens, without_words
 from scoring.latex.values import FUNCTIONS
+from scoring.latex.words import has_value
 
 TOKENS, DEPTH, DIGITS = 1_000, 30, 1_000
 ONE, MINUS = ("number", Fraction(1), None), ("number", Fraction(-1), None)
