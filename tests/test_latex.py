@@ -689,6 +689,236 @@ x=1 | y=1
 """
 
 
+# Words, units, restatements in brackets, sets, grouped digits, wrappers.
+EQUAL += r"""18 | 18 yrs
+18 | 18 GB
+18 | 18 pts
+18 | 18 kWh
+18 | The answer is 18
+18 | the answer is 18.
+18 | Final answer: 18
+18 | 18 men
+18 | 18 marbles remaining
+18 | 18 in total
+18 | 18 left
+18 | 18 each
+18 | 18 apples in all
+18 | 18 ways
+18 | 18 \text{ years old}
+18 | \text{approximately } 18
+18 | exactly 18
+18 | a total of 18
+18 | The total is 18 dollars
+18 | There are 18 apples left
+18 | She has 18 apples
+18 | 18 more pages
+18 | 18 pieces of candy
+18 | I get 18
+18 | \text{Half of the total is 18}
+18 | 18 miles per hour
+18 | 18 mg
+18 | 18 ms
+18 | Total cost: $18
+-24 | \text{negative } 24
+-24 | minus 24
+576 | 24 \text{ squared}
+24 | 2 \text{ dozen}
+\text{half of } 24 | \text{half of 24}
+\text{at least } 24 | at least 24
+24 \text{ or more} | \text{24 or more}
+136 R 2 | 136 \text{ R } 2
+136 \text{ R } 2 | 136 \text{ remainder } 2
+24.2 \text{ cm} | 0.242 \text{ m}
+0.242 m | 24.2 \text{ cm}
+0.242 m | 24.2 cm
+3 \text{ feet} | 36 \text{ inches}
+1 \text{ hour} | 60 minutes
+90 \text{ km/h} | 25 \text{ m/s}
+90 km/h | 25 m/s
+1 \text{ m}^2 | 10000 \text{ cm}^{2}
+9.8 \frac{m}{s^2} | 9.8 \text{ m/s}^2
+9.8 \text{ meters per second squared} | 9.8\ \mathrm{m\,s^{-2}}
+12 \text{ square inches} | 12 \text{ in}^2
+\$5 | 500 \text{ cents}
+\$5 | 5
+\$5.00 | $5
+5 \mu\text{m} | 0.005 \text{ mm}
+5 \,\mathrm{kJ/mol} | 5000 \text{ J mol}^{-1}
+5\,\mathrm{kPa} | 5000 \text{ N/m}^2
+160 | 2 \text{ hours } 40 \text{ minutes}
+160 | 2 hours 40 minutes
+64 | 5 feet 4 inches
+150 | 2 \text{ hours and } 30 \text{ minutes}
+150 \text{ minutes} | 2 \text{ hours and } 30 \text{ minutes}
+2.5 \text{ hours} | 2 \text{ hours and } 30 \text{ minutes}
+160 | 160 \text{ minutes (2 hours 40 minutes)}
+0.5 | 0.5 (50\%)
+\frac12 | \frac12 \text{ (or 0.5)}
+\frac12 | \frac12 (or 0.5)
+18 | 18 (eighteen)
+18 | 18 \text{ (eighteen)}
+18 | 18 \text{ (cm)}
+18 | 18 (in dollars)
+3x+3 | 3(x+1)
+6 | 2(3)
+f(x) | f(x)
+(0,9) \cup (9,36) | (0,36)\setminus\{9\}
+(0,9) \cup (9,36) | 0<x<36, x \ne 9
+(0,9) \cup (9,36) | 0<x<36 \text{ and } x\neq 9
+(0,9) \cup (9,36) | x\in(0,36), x\neq 9
+(0,9) \cup (9,36) | x \in (0,36) \setminus \{9\}
+(0,9) \cup (9,36) | x \in (0,9) or x in (9,36)
+(0,9) \cup (9,36) | x \in (0,9) \text{ or } x \in (9,36)
+(-\infty,1) | -x>-1
+x<1 | -x > -1
+x>2 | 2x > 4
+(2,\infty) | 4 < 2x
+(1,4] | 1 < x+0 \le 4
+[0,2) | -4 < -2x \le 0
+(-\infty,1)\cup(1,2)\cup(2,\infty) | \mathbb{R}\setminus\{1,2\}
+.0000672 | 0.000\,0672
+3.14159265 | 3.141\,592\,65
+.0000672 | 0.000 0672
+18 | \underline{18}
+18 | \textsc{18}
+18 | \color{red}{18}
+18 | {\color{red} 18}
+18 | \textcolor{red}{18}
+18 | \mathbf{18}
+18 | \large 18
+18 | \textbf{\underline{\textit{18}}}
+18 | \textbf{\textcolor{red}{\underline{18}}}
+18 \text{ cm} | \underline{18 \text{ cm}}
+18 | 18)
+x+1 | \textbf{x+1}
+18 | 18 \text{ dollars per day}
+18 | \text{18 times}
+xy | x y
+18xy | 18 xy
+ab | a b
+AB | A B
+mg | m g
+ax+by=c | by + ax = c
+at^2 | a t^2
+u + at | at + u
+5m | m5
+20 \text{ °C} | 20^\circ\text{C}
+20^\circ C | 20^\circ
+12 | 12 J/(mol K)
+12 | 12 \text{ J/(mol K)}
+\text{no} | No
+24 | 24 \text{ (approximately)}
+18 | the number of apples is 18
+18 | It is 18
+18 | 18 days
+18 | 18 words per minute
+5a | 5 a
+18 | 18 cows
+18 | 18 more apples
+18 | Janet makes \$18 every day
+18 | 18 sq. units
+18 | 18\text{ cubic units}
+18 | 18 people
+18 | \text{we have } 18
+"""
+UNEQUAL += r"""24 | \text{negative } 24
+24 | minus 24
+24 | \text{half of } 24
+24 | half of 24
+24 | a third of 24
+24 | twice 24
+24 | double 24
+24 | triple 24
+24 | 24 dozen
+24 | 24 \text{ hundred}
+24 | \text{not } 24
+24 | not 24
+24 | no 24
+24 | never 24
+24 | non 24
+24 | except 24
+24 | less than 24
+24 | \text{less than } 24
+24 | fewer than 24
+24 | \text{at least } 24
+24 | at most 24
+24 | over 24
+24 | under 24
+24 | above 24
+24 | below 24
+24 | \text{between 20 and } 24
+24 | up to 24
+24 | 24 squared
+24 | 24 cubed
+24 | square root of 24
+24 | the reciprocal of 24
+24 | 24 remainder 2
+24 | 24 \text{ R } 2
+24 | 24 mod 7
+24 | 24 choose 2
+24 | 24 increasing
+24 | \text{decreasing } 24
+24 | 24 \text{ ago}
+24 | half past 24
+24 | 24 or more
+24 | 24 \text{ or less}
+24 | 24 less
+24 | the square of 24
+24 | one of 24
+24 | out of 24
+24 | greater than 24
+24 | \text{is not } 24
+24 | The answer is not 24
+24 | isn't 24
+24 | 24\pi
+24 | 24\sqrt2
+24 | 24/7
+24 | 24 \times 10^3
+24 | 24 \text{ or } 30
+24 | 24.5
+24 | 24,000
+24 | 24!
+24 | 24^2
+24 | 24 million
+24 | 24 \text{ thousand}
+24 | 24:00
+24 | 24-7
+24 | 24 \pm 1
+24 | 24x
+18 | 18x
+18 | 18 xy
+200 \text{ cm} | 200 \text{ cm/s}
+18 \text{ cm} | 18 \text{ m}
+18 m | 18 \text{ cm}
+\$5 | 5 \text{ cents}
+18 \text{ cm} | 18 \text{ cm}^2
+18 \text{ kg} | 18 \text{ g}
+18 \text{ hours} | 18 \text{ minutes}
+5 \text{ feet} | 5 \text{ inches}
+2 \text{ hours } 40 \text{ minutes} | 2 \text{ hours } 30 \text{ minutes}
+160 | 160 \text{ minutes (2 hours 30 minutes)}
+0.5 | 0.5 (40\%)
+18 | 18 (nineteen)
+\frac12 | \frac12 (or 0.6)
+18 | 18 \text{ (not 19)}
+2 | 2(3)
+3 | 3(x+1)
+(3,4) | (3,4
+(0,36) | (0,36)\setminus\{9\}
+(0,36) | 0<x<36, x\ne 9
+x<1 | -x > 1
+x>1 | -x > -1
+x>2 | 2x > 2
+8 | 5m+3
+2m+1 | 5m
+20^\circ\text{C} | 20^\circ\text{F}
+\text{Statement 1 is True, Statement 2 is False} | \text{Statement 1 is False, Statement 2 is True}
+2% Loss | 2% Profit
+700 kilometers | 700 meters
+18 | three halves of 18
+"""
+
+
 def cases(table):
     return [line.split(" | ", 1) for line in table.strip("\n").split("\n")]
 
@@ -704,6 +934,72 @@ def test_answers_that_mean_the_same_are_equal(gold, pred):
 def test_near_misses_are_not_equal(gold, pred):
     assert not latex.equivalent(pred, gold)
     assert not latex.equivalent(gold, pred)
+
+
+AFTER = r"""\pi~\sqrt2~/7~ \times 10^3~ \text{ or } 30~ \text{ R } 2~.5~,000~!~^2~ million~
+:00~-7~ \text{ thousand}~ \pm 1~x~i~ dozen~ hundred~ squared~ cubed~ or more~
+ \text{ or less}~ ago~e5~ \cdot 3~ and growing~ \text{ decreasing}~ more than that~ mod 5~
+ choose 2~ remainder 1~_7~ and 5~, 6~ \frac12~ to 30~ of 30~ \log 2~+1~ is wrong~"""
+BEFORE = r"""-~negative ~minus ~\text{half of } ~a third of ~two thirds of ~twice ~double ~
+triple ~not ~no ~\text{never } ~non-~all but ~except ~less than ~more than ~
+\text{fewer than } ~at least ~at most ~over ~under ~above ~below ~up to ~between 3 and ~
+square root of ~the reciprocal of ~the square of ~1/~\sqrt~out of ~one of ~it is not ~
+isn't ~\text{decreasing to } ~falling below ~before ~past ~\lnot ~3~10^~"""
+HARMLESS_AFTER = r""" apples~ \text{ ways}~ dollars per day~ years old~ in total~ left~
+ each~ every day~.~ marbles remaining~ \text{ sq. units}~ yrs~ pts~ GB~ kWh~ men~
+ more pages~ \text{ cm}~ \text{ m/s}^2~ times~"""
+HARMLESS_BEFORE = r"""The answer is ~Final answer: ~Area = ~approximately ~exactly ~
+a total of ~She has ~There are ~x = ~\text{It is } ~Half of the total is ~
+the number of boxes is ~\$~The cost is $~"""
+
+
+def pieces(text):
+    return [piece for line in text.split("\n") for piece in line.split("~") if piece.strip()]
+
+
+@pytest.mark.parametrize("gold", ["24", "7", "150", "0.5", r"\frac{3}{4}", "18.5"])
+def test_what_surrounds_a_number_changes_it_unless_it_is_a_noun(gold):
+    wrong = [f"{gold}{after}" for after in pieces(AFTER)]
+    wrong += [f"{before}{gold}" for before in pieces(BEFORE)]
+    right = [f"{gold}{after}" for after in pieces(HARMLESS_AFTER)]
+    right += [f"{before}{gold}" for before in pieces(HARMLESS_BEFORE)]
+    assert not [answer for answer in wrong if latex.equivalent(answer, gold)]
+    assert not [answer for answer in right if not latex.equivalent(answer, gold)]
+
+
+DRESSES = [
+    r"\text{%s}", r"\mathbf{%s}", r"\underline{%s}", r"\textsc{%s}", r"\textcolor{red}{%s}", "$%s$",
+    r"\color{red}{%s}", r"{\color{red} %s}", r"\large %s", r"\boxed{%s}", r"**%s**",
+    r"\textbf{\underline{%s}}", r"$\textbf{\textit{\textcolor{red}{%s}}}$",
+    r"{\Large \mathbf{%s}}", r"\fbox{$%s$}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+def test_wrappers_change_nothing(dress):
+    for gold in ("18", "-3", r"\frac{1}{2}", "x^2+1", "2mg", "(0,36)", r"18 \text{ cm}", "3:30 PM"):
+        assert latex.equivalent(dress % gold, gold), gold
+    assert not latex.equivalent(dress % "19", "18")
+    assert not latex.equivalent(dress % r"18 \text{ m}", r"18 \text{ cm}")
+
+
+UNITS = """cm m 100|mm m 1000|km m .001|in ft 12|minutes hours 60|g kg 1000|mL L 1000|kJ J .001
+cm^2 m^2 10000|cubic centimeters liters 1000|km/h m/s 3.6|kPa Pa .001|cents dollars 100|MB kB .001
+months years 12|N/m^2 Pa 1|J/s W 1|mA A 1000|g cm^{-3} kg/m^3 .001|ounces pounds 16"""
+
+
+@pytest.mark.parametrize("line", re.split(r"[|\n]", UNITS))
+def test_units_of_one_dimension_are_converted(line):
+    *names, size = line.split(" ")
+    cut = 2 if names[0] == "cubic" or names[-1] == "kg/m^3" else 1
+    small, large = " ".join(names[:cut]), " ".join(names[cut:])
+    for k in (1, 3, 7):
+        gold, pred = rf"{k} \text{{ {large} }}", rf"{k * float(size):.15g} \text{{ {small} }}"
+        assert latex.equivalent(pred, gold) and latex.equivalent(gold, pred), (pred, gold)
+        assert latex.equivalent(pred, f"{k * float(size):.15g}") and latex.equivalent(gold, str(k))
+        assert not latex.equivalent(rf"{2 * k} \text{{ {large} }}", gold)
+        assert float(size) == 1 or not latex.equivalent(rf"{k} \text{{ {small} }}", gold)
+        assert not latex.equivalent(rf"{k} \text{{ {large} }} \text{{ per mole}}", gold)
 
 
 # ---- the answer in a text --------------------------------------------------------------------
@@ -917,6 +1213,11 @@ HOSTILE = {
     "thinking": "<think>" * 10**5,
     "commas": "1" + ",111" * 10**5,
     "texts": r"\text{" * 10_000,
+    "dollars after a digit": "5" + "$" * 1_900 + "x",
+    "quotes after a digit": "5" + '"' * 1_900 + "x",
+    "units": "5 cm m " * 280,
+    "hours and minutes": "2 hours 4 minutes " * 110,
+    "holes": "0<x<9" + r",x\ne 1" * 200,
     "poles": r"\frac{1}{0} + \log 0 + \tan\frac{\pi}{2} + 0^{-1} + \sqrt[0]{2} + \infty - \infty",
 }  # fmt: skip
 

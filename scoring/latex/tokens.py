@@ -100,7 +100,7 @@ REWRITES = [  # in this order
     (r"(?<![a-zA-Z\\])([a-zA-Z])0(?![\d.])", r"\1_0"),  # v0
     (r"\*\*", "^"), (r"<=", "≤"), (r">=", "≥"), (r"!=", "≠"),
     (r"(?<=\d)(?:\s|~|\\[,;:! ]|\{,\}|,(?=\s*\\!)|(?<=\\!),)+(?=\d{3}(?!\d))", ""),  # 1\,000
-    (r"(\.(?:\d{3})+)(?:[\s~]|\\[,; ])(?=\d{1,4}(?![\d/]))", r"\1"),  # 0.000\,0672
+    (r"(\.(?:\d{3})+)(?:[\s~]|\\[,; ])(?=\d{1,4}(?!\d|\s*[/^]))", r"\1"),  # 0.000\,0672
     (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", "*"),  # 1.2 x 10^5
     (r"(?<=\d)[\s\"(]*(?:in\s+)?[bB]ase[\s\"-]*(\d+)[\s\")]*$", r"_\1"),  # 52 in base 8
 ]  # fmt: skip
@@ -115,7 +115,7 @@ def respell(text: str, thousands: bool = True) -> str:
 
     thousands: 1,000 outside brackets is one number, not two.
     """
-    text = text.translate(CHARACTERS)
+    text = re.sub(r"\s\s+", " ", text.translate(CHARACTERS))  # no pattern below meets a long run
     if not text.isascii():
         text = re.sub("\0(}[_^]{)?", "", "".join(map(in_ascii, text)))  # x¹² is x^{12}
     for pattern, to in REWRITES:
@@ -251,8 +251,9 @@ def letters(match: re.Match, last: str, quoted: bool) -> list[str]:
 def is_short_word(match: re.Match, last: str, quoted: bool) -> bool:
     """Whether one to three letters are a unit after a number, or a little word beside blanks."""
     run, (start, end), text = match[0], match.span(), match.string
-    follows = last[-1:].isdigit() or last[:1] == '"' or last[-1:] in tuple("})°") and quoted
-    if follows and known(run) and (quoted or len(run) > 1):
+    follows = last[-1:].isdigit() or last[:1] == '"' or last[-1:] in tuple("})°")
+    is_apart = quoted or len(run) > 1 and (last[-1:] not in tuple("})") or text[start - 1] == " ")
+    if follows and is_apart and known(run):
         return True
     before, after = text[max(0, start - 2) : start], text[end : end + 12]
     if last[:1] == '"' and len(run) > 1 and before[-1:] == " " and after[:1].strip(" .,;:)") == "":

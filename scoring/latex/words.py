@@ -53,7 +53,9 @@ def meaning_of_words(answer: list[str]) -> tuple[list[str], list[str], list[str]
         if token[0] != '"':
             continue
         is_noun = after and after[0][0] == '"'  # 18 more pages
-        is_counted = is_noun and i and answer[i - 1][0].isdigit() and word in ("more", "fewer")
+        is_counted = (
+            is_noun and i and answer[i - 1][-1] in "0123456789})" and word in ("more", "fewer")
+        )
         if word == "of":
             is_changing = not is_noun and (words[-1:] or [""])[0] not in QUANTITIES
         else:
