@@ -16,7 +16,6 @@ import hashlib
 import itertools
 import json
 import math
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from typing import Annotated, Literal
 from tqdm import tqdm
 
 import engine
+import scoring
 from common import cli, files, hub
 from config import Config, Mixture
 from data import benchmarks
@@ -34,7 +34,7 @@ from data import items as testsets
 from data.benchmarks import BENCHMARKS, STUDY, TASK_FAMILIES, TOY, Item
 from data.chat import Chat, load_tokenizer
 from engine.request import Completion, Request, Sampling
-from scoring import jury, score, scoreboard, stated
+from scoring import jury, score, scoreboard
 from scoring.scoreboard import key_of, read_json
 
 BASE_MAX_NEW = 2048  # tokens of a base model's answer, which knows no end
@@ -356,22 +356,6 @@ def with_progress(completions: Iterator[Completion], count: int, label: str):
 # ---- scores --------------------------------------------------------------------------------------
 
 
-def own_turn(e: Evaluation, name: str, item: Item, output: str) -> str:
-    """An output in plain text up to a next turn that the model invents; any other as it is."""
-    if not e.options.shots:
-        return output
-    openings = "|".join(benchmarks.openings(name, item.row))
-    return re.split(rf"^(?:{openings})", output, maxsplit=1, flags=re.MULTILINE)[0]
-
-
-def judged(e: Evaluation, name: str, output: str) -> str:
-    """What of an output is judged, by the rules and by a jury: what follows the thinking, and of an
-    answer in plain text no more than its first box."""
-    text = stated.after_thinking(output)
-    boxes = stated.boxes(text)[0] if e.options.shots and name != "ifeval" else []
-    return text[: boxes[0][1]] if boxes else text
-
-
 def score_all(e: Evaluation, answers: dict) -> tuple[dict[str, list[dict]], dict[tuple, str]]:
     """The rows of scores/, by benchmark, of the items that have answers; the texts judged, by
     (benchmark, id, sample).
@@ -383,8 +367,9 @@ def score_all(e: Evaluation, answers: dict) -> tuple[dict[str, list[dict]], dict
         for item, sample in itertools.product(items, range(e.options.samples)):
             if (reply := answers[name].get((item.id, sample))) is None:
                 continue  # --rescore of fewer items
-            output = own_turn(e, name, item, reply["output"])
-            texts[name, item.id, sample] = text = judged(e, name, output)
+            output, is_plain = reply["output"], e.options.shots > 0
+            output = scoring.own_turn(name, item.row, output) if is_plain else output
+            texts[name, item.id, sample] = text = scoring.judged(name, output, is_plain)
             row = {"id": item.id, "gold": BENCHMARKS[name].gold(item.row)}
             row |= dataclasses.asdict(score(name, item.row, text))
             row |= {key: reply[key] for key in scoreboard.COUNTED}

@@ -6,11 +6,12 @@ No model text is executed or evaluated, and every scorer is bounded by construct
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from data.benchmarks import BENCHMARKS
+from data.benchmarks import BENCHMARKS, openings
 from scoring import choice, ifeval, latex, number, qa, stated, summary
 
 LONGEST = 200_000  # characters that are read, the last ones: 32k tokens have about 130,000
@@ -34,6 +35,20 @@ def score(benchmark: str, item: dict, output: str) -> Score:
     """
     text = stated.after_thinking(output)[-LONGEST:]
     return SCORERS[BENCHMARKS[benchmark].scorer](BENCHMARKS[benchmark], item, text)
+
+
+def own_turn(benchmark: str, item: dict, output: str) -> str:
+    """An answer in plain text, up to a next turn that the model invents."""
+    labels = "|".join(openings(benchmark, item))
+    return re.split(rf"^(?:{labels})", output, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def judged(benchmark: str, output: str, is_plain: bool = False) -> str:
+    """What of an output is judged, by the rules and by a jury: what follows the thinking, and of an
+    answer in plain text no more than its first box."""
+    text = stated.after_thinking(output)
+    boxes = stated.boxes(text)[0] if is_plain and benchmark != "ifeval" else []
+    return text[: boxes[0][1]] if boxes else text
 
 
 @cache

@@ -64,8 +64,7 @@ def extract(text: str, options: list[str]) -> str | None:
                 return letter
         if how == "phrase" and (letter := mentioned(clause, options)):
             return letter
-    text = stated.FENCE.sub("", stated.after_thinking(text)[-stated.TAIL :])
-    return in_lines(stated.plain(text), options)
+    return in_lines(stated.plain(stated.after_thinking(text)[-stated.TAIL :]), options)
 
 
 def in_lines(text: str, options: list[str]) -> str | None:

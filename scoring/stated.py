@@ -77,8 +77,8 @@ FIRST = re.compile(  # No matter how, no one: no verdict
 def after_thinking(text: str) -> str:
     """Returns what an answer without thinking would be; "" if a <think> is left open.
 
-    That is the text before the first control token's name and after the last </think>, with \n line
-    ends and no white space around it.
+    That is the text before the first control token's name and after the last </think>, its lines
+    ended by LF alone, without white space around it.
     """
     answer = CONTROL.split(text, 1)[0].rpartition("</think>")[2]
     return "" if "<think>" in answer else re.sub(r"\r\n?", "\n", answer).strip()
@@ -122,6 +122,7 @@ def statements(text: str) -> Iterator[tuple[str, str]]:
 
 def plain(text: str) -> str:
     """The text without Markdown, its displayed formulas on one line as $...$."""
+    text = FENCE.sub("", text)
     if "\\" in text or "$$" in text:
         text = DISPLAYED.sub(lambda m: f"${' '.join((m[2] or m[3]).split())}$", text)
     return MARKDOWN.sub("", text).strip()
@@ -220,10 +221,11 @@ def concluded(paragraph: str) -> str | None:
             _, equals, after = said[0].rpartition("=")
             numbers = list(NUMBER.finditer(after))
             number = numbers[0 if equals else -1] if numbers else None
-            is_alone = number and "\\" not in after and (equals or len(after.split()) > 4)
-            is_alone = is_alone and not CHANGED.search(after, 0, number.start())
-            is_alone = is_alone and not INSIDE.match(after, number.end())
-            return number[0].rstrip(",") if is_alone else after.strip(" ,;").rstrip(".")
+            is_short = not equals and len(after.split()) <= 4
+            if not number or is_short or "\\" in after or INSIDE.match(after, number.end()):
+                return after.strip(" ,;").rstrip(".")
+            is_changed = CHANGED.search(after, 0, number.start())
+            return after.strip(" ,;").rstrip(".") if is_changed else number[0].rstrip(",")
     return None
 
 
@@ -254,7 +256,7 @@ def yes_or_no(text: str) -> tuple[str | None, str]:
         return None, "none"
     if how not in ("none", "only line", "bold line"):
         return (said[0], how) if said and said[0] in ("yes", "no") else (None, "none")
-    text = plain(FENCE.sub("", after_thinking(text)[-TAIL:]))
+    text = plain(after_thinking(text)[-TAIL:])
     last = re.split(r"[.!?:]\s+|\n", text.strip(" .\n"))[-1]
     if verdict := VERDICT.fullmatch(last):
         return verdict[1].lower(), "last line"

@@ -195,7 +195,7 @@ def test_base_models_get_demonstrations_and_stop_at_their_benchmarks_next_turn(
 def test_an_invented_next_turn_of_a_cached_answer_is_neither_judged_nor_charged(
     base, folder, tmp_path, monkeypatch, capsys
 ):
-    turn = "The answer is 7.\n\nQuestion: Another one?\nAnswer: The answer is 1,200. It goes on."
+    turn = "The answer is 7.\n\nQuestion: Another one?\nAnswer: The answer is 1,200. And so on."
     let_say(monkeypatch, turn)
     arguments = (base, "--data-dir", folder, "--benchmarks", "gsm8k,ifeval", "--shots", 1)
     assert run(*arguments, "--out", tmp_path / "out") == 0

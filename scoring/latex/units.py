@@ -78,7 +78,7 @@ def known(name: str) -> tuple[Fraction, Fraction] | None:
 def read_unit(tokens: list[str]) -> tuple[int, str]:
     """(tokens read, the token of size and dimension) of the unit that `tokens` begin with; else 0.
 
-    It goes on over powers, products and quotients: km/h, m/s^2, square inches, J per (mol K).
+    It includes powers, products and quotients: km/h, m/s^2, square inches, J per (mol K).
     """
     text, at, size, dimension = " ".join(tokens[:LONGEST]) + " ", 0, Fraction(1), Fraction(1)
     is_below = False
