@@ -43,7 +43,7 @@ MENTION = re.compile(
     r"(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*\(?([A-J])\b|\(([A-J])\))(?!" + DENIED.pattern + ")"
 )
 FINAL = re.compile(r"(?:\bis|'s|’s|\bbe|\b[Ss]o,?|:)\s*[(*]*([A-J])\W*$")
-SENTENCE = re.compile(r"(?<=[.!?])\s+|,\s+(?=(?:so|thus|hence|therefore)\b)")
+SENTENCE = re.compile(r"(?<=[.!?])(?<![ap]\.m\.)\s+|,\s+(?=(?:so|thus|hence|therefore)\b)")
 NUMBERED = re.compile(r"(?:option|choice) ?([1-9])|([12])")
 STATEMENT = re.compile(r"\bstatement (?:\d|[iv]+)(?: is)?|\band\b")
 NUMERALS = re.compile(r"(?:(?:[ivx]+|only|and|both|statements?|alone|&) ?)+")

@@ -64,7 +64,7 @@ LABEL = re.compile(
     r"(?i)^((?:\\text\w*\s*\{)*)\s*(?:(?:so|thus|hence|therefore|then),?\s+)?(?:the\s+)?"
     r"(?:(?:final|correct)\s+)?answer\s*(?:is|was|would be|:)\s*:?\s*"
 )
-CONTRAST = re.compile(r"(?:,\s|\s\()(?:not|rather than|instead of)\b[^.]*$")
+CONTRAST = re.compile(r"(?:,\s|\s\()(?:not|rather than|instead of)\b(?:[^.]|\.\d)*\.?$")
 PLEASANTRY = re.compile(r"\.?\s+I hope\b.*|\\end\s*\{(?:align|equation|gather)[^{}]*\}")
 VERDICT = re.compile(r"(?i)(?:so|thus|hence|therefore|overall)?[,:\s]*(yes|no)\W*")
 FIRST = re.compile(  # No matter how, no one: no verdict
@@ -239,6 +239,7 @@ def words(text: str) -> tuple[str | None, str]:
             break
         if how not in ("bold", "last line"):
             found = PLEASANTRY.sub("", unwrapped(statement))
+            found = CONTRAST.sub("", found) if how == "phrase" else found
             found = found if how == "boxed" else found.strip(" .*_\"'`")
             return (found or None), (how if found else "none")
     return None, "none"

@@ -108,7 +108,9 @@ SLIPS = (  # what makes a number another one
     r"X \text{ or } Y", "not X", "less than X", "half of X", "X or Y",
 )  # fmt: skip
 LABELLED = re.compile(r"\(?[A-J][).]|[Oo]ption ")
-SIZED = re.compile(r"(\$?)([-+−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))((?:[%°]| ?[A-Za-z]).{,20})?")
+SIZED = re.compile(
+    r"(\$?)([-+−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+))((?:[%°]| ?[A-Za-z]).{,20})?"
+)
 FRACTION = re.compile(r"-?\\d?frac\{\d+\}\{\d+\}")
 EXCUSED = {}  # (benchmark, wrong): the reason why it counts as right
 
