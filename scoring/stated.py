@@ -44,7 +44,7 @@ PHRASE = re.compile(
 )
 END = re.compile(r"\n|</(?:answer|s)>")  # of the line that a phrase begins
 CLAUSE = re.compile(  # where the words that state an answer end
-    r"[.?](?=\s|$)|!(?=\s+[A-Z])|\s(?:because|since|which|when|where|I hope)\b"
+    r"(?<![ap]\.m)[.?](?=\s|$)|!(?=\s+[A-Z])|\s(?:because|since|which|when|where|I hope)\b"
     r"|(?:,\s|\s\()not\b|,?\s\(?(?:rather than|instead of)\b|,\s+(?:so|as|while|but)\b"
 )
 COPULA = re.compile(r"\s(?:is|are|was|were|be|equals)\b:?|(?<=[\w)]):(?=\s)")
